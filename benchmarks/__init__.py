@@ -1,0 +1,1 @@
+"""Figures that the project promises, measured: `make bench`. Not tests: they print, never fail."""

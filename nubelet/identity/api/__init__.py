@@ -1,0 +1,1 @@
+"""The HTTP side of identity: one file per noun of the URL."""

@@ -1,0 +1,1 @@
+"""Credentials: secrets that identity keeps for users (EC2 keys, TOTP seeds, anything)."""

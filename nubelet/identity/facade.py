@@ -1,0 +1,102 @@
+"""What other services ask identity: who is that, and does it exist?
+
+All take the caller's transaction, except `issue_token`, which uses its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import sqlalchemy as sa
+
+from nubelet.identity import authentication, catalog
+from nubelet.identity.authentication import Proof
+from nubelet.identity.model import project, user
+from nubelet.identity.tokens import SYSTEM, UNSCOPED, Scope
+from nubelet.kernel.cloud import Cloud
+from nubelet.kernel.database import Tx
+from nubelet.kernel.errors import NotFound
+
+
+def find_project(tx: Tx, identifier: str) -> Any:
+    """The row (id, name, domain_id, enabled) of a project; raises NotFound."""
+    row = tx.first(
+        sa.select(project.c.id, project.c.name, project.c.domain_id, project.c.enabled).where(
+            project.c.id == identifier
+        )
+    )
+    if row is None:
+        raise NotFound("project", identifier)
+    return row
+
+
+def find_user(tx: Tx, identifier: str) -> Any:
+    """The row (id, name, domain_id, enabled) of a user; raises NotFound."""
+    row = tx.first(
+        sa.select(user.c.id, user.c.name, user.c.domain_id, user.c.enabled).where(
+            user.c.id == identifier
+        )
+    )
+    if row is None:
+        raise NotFound("user", identifier)
+    return row
+
+
+def project_name(tx: Tx, identifier: str) -> str:
+    """The name of a project; its id where it is gone."""
+    return project_names(tx, [identifier]).get(identifier, identifier)
+
+
+def project_names(tx: Tx, identifiers: Collection[str]) -> dict[str, str]:
+    """The names of projects that exist, in one query."""
+    return {
+        row.id: row.name
+        for row in tx.all(
+            sa.select(project.c.id, project.c.name).where(project.c.id.in_(set(identifiers)))
+        )
+    }
+
+
+def user_name(tx: Tx, identifier: str) -> str:
+    """The name of a user; the id where it is gone."""
+    found = tx.scalar(sa.select(user.c.name).where(user.c.id == identifier))
+    return identifier if found is None else str(found)
+
+
+def issue_token(
+    cloud: Cloud,
+    user_id: str,
+    *,
+    project_id: str | None = None,
+    domain_id: str | None = None,
+    system: bool = False,
+) -> str:
+    """A token for a user, for code that acts as one (tests, demonstrations). Raises
+    Unauthorized where the user could not get it by logging in. Not inside a transaction."""
+    scope = (
+        Scope("project", project_id)
+        if project_id
+        else Scope("domain", domain_id)
+        if domain_id
+        else SYSTEM
+        if system
+        else UNSCOPED
+    )
+    return authentication.issue(cloud, Proof(user_id, ("password",)), scope)
+
+
+def find_endpoint(
+    tx: Tx, service_type: str, interface: str, region: str, *, project_id: str | None = None
+) -> str | None:
+    """The URL of a service's endpoint for callers of a project; None where there is none."""
+    values = {"project_id": project_id, "tenant_id": project_id} if project_id else {}
+    for service_ in catalog.load(tx):
+        for entry in service_["endpoints"]:
+            if (service_["type"], entry["interface"], entry["region"]) == (
+                service_type,
+                interface,
+                region,
+            ):
+                return catalog.fill_url(entry["url"], values)
+    return None

@@ -1,0 +1,1 @@
+"""The Image API: one file per noun of its URLs."""

@@ -1,0 +1,1 @@
+"""Routes of metadata definitions, one module for each noun of the URL."""

@@ -1,0 +1,119 @@
+"""Data on its way to an import: in the staging area, step by step under keys of its own.
+
+`<image id>` is what was staged or downloaded, `<image id>.plain` what was in it when it was
+compressed, `<image id>.converted` the same disk in another format. A step that is repeated begins
+with what the step before it left, so nothing is decompressed or converted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nubelet.image import loose_data, progress, staging
+from nubelet.image.stores import Stores, pieces
+from nubelet.image.stores.file import FileStore
+from nubelet.kernel.errors import NotFound, TooLarge
+from nubelet.kernel.operations.run import Run
+
+PLAIN, CONVERTED = "plain", "converted"
+CHUNK_BYTES = 1 << 20
+
+
+def area(run: Run) -> FileStore:
+    """The staging area: files of this machine, or of a folder that all machines share."""
+    store = run.cloud.get(Stores).staging
+    assert isinstance(store, FileStore)
+    return store
+
+
+def key_of(run: Run) -> str:
+    """The key of the data as the last finished step left it."""
+    return str(run.outputs.get("staged", run.subject_id))
+
+
+def path_of(run: Run) -> Path:
+    """Its file, fetched when it was put into the staging area of another machine.
+
+    Raises NotFound when it is nowhere, StoreUnreachable when that machine does not give it.
+    """
+    key = key_of(run)
+    path = area(run).path(key)
+    with run.cloud.database.read() as tx:
+        rows = staging.rows_of(tx, run.subject_id, key)
+    for row in rows:
+        machine = loose_data.machine_of(row.store)
+        if row.store == area(run).name and path.is_file():
+            return path
+        if machine and row.store != area(run).name:
+            size = write(run, key, staging.fetch(run.cloud, machine, key), "Fetched")
+            run.note("http", f"GET {machine} staged {key}", result=f"{size} bytes")
+            return path
+    raise NotFound(message=f"The staged data of image {run.subject_id} is missing.")
+
+
+def read(run: Run) -> Iterator[bytes]:
+    """The data as the last finished step left it."""
+    path = path_of(run)
+    return pieces(area(run).read(key_of(run), 0, path.stat().st_size), CHUNK_BYTES)
+
+
+def write(run: Run, key: str, chunks: Iterator[bytes], verb: str) -> int:
+    """Put data into the staging area, whole or not at all; returns its size.
+
+    Raises TooLarge past the largest size of an image.
+    """
+    note(run, key)
+    limit, size = run.cloud.settings.image.max_bytes, 0
+    upload = area(run).begin(key)
+    try:
+        for chunk in progress.counted(run, verb, chunks):
+            size += len(chunk)
+            if size > limit:
+                raise TooLarge(f"The image is larger than {limit} bytes.")
+            upload.write(chunk)
+        require_lease(run)
+        upload.commit()
+    except BaseException:
+        upload.abort()
+        raise
+    return size
+
+
+@contextmanager
+def part(run: Run, key: str, doing: str) -> Iterator[Path]:
+    """A file to write, which lies under a key when the block ends, and nowhere when it fails.
+
+    `doing` is told to the user.
+    """
+    note(run, key)
+    progress.tell(run, doing)
+    target = area(run).path(key)
+    path = target.with_name(f"{key}.{run.operation_id}-{run.attempt}.part")
+    try:
+        yield path
+        require_lease(run)
+        path.rename(target)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def note(run: Run, key: str) -> None:
+    """Data will come to be under this key; what an earlier try left there is removed."""
+    remove(run, key)
+    with run.cloud.database.write() as tx:
+        loose_data.note(tx, run.subject_id, area(run).name, key)
+
+
+def remove(run: Run, key: str | None = None) -> None:
+    """Nothing is staged for this image any more (under one key, or at all)."""
+    with run.cloud.database.read() as tx:
+        rows = staging.rows_of(tx, run.subject_id, key)
+    loose_data.remove(run.cloud, rows)
+
+
+def require_lease(run: Run) -> None:
+    """Raise when another worker has taken over: a file must not appear after its cleaning up."""
+    with run.cloud.database.write():
+        pass

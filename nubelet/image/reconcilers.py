@@ -1,0 +1,137 @@
+"""Uploads whose process died, and data that no image owns, are cleaned up."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from nubelet.image import cache, loose_data, staging, uploads
+from nubelet.image.conditions import complete_locations, trouble
+from nubelet.image.model import image, image_progress
+from nubelet.image.stores import STAGING, ImageStore, Stores, StoreUnreachable
+from nubelet.kernel import clock
+from nubelet.kernel.cloud import Cloud
+from nubelet.kernel.operations import journal
+from nubelet.kernel.reconcile import Reconciler
+
+
+def end_dead_uploads(cloud: Cloud) -> None:
+    """Images whose upload died go back to queued."""
+    uploads.clean_up(
+        cloud,
+        uploads.take(
+            cloud,
+            image.c.status.in_(("saving", "uploading")),
+            image.c.upload_id.is_not(None),
+            image.c.lease_until < clock.now(),
+        ),
+    )
+
+
+def clean_up_uploads(cloud: Cloud) -> None:
+    """Images whose upload died go back to queued; data that nobody works on is removed."""
+    end_dead_uploads(cloud)
+    _note_strays(cloud)
+    with cloud.database.read() as tx:
+        noted = loose_data.find(tx)
+        if not noted:
+            return
+        rows = tx.all(
+            sa.select(image.c.id, image.c.status, image.c.upload_id).where(
+                image.c.id.in_({each.image_id for each in noted})
+            )
+        )
+        busy = journal.open_subjects(tx, "image") | {row.id for row in rows if row.upload_id}
+    staged = {row.id for row in rows if row.status == "uploading"}
+    loose_data.remove(
+        cloud,
+        [
+            each
+            for each in noted
+            if each.image_id not in busy
+            and not (each.store.startswith(STAGING) and each.image_id in staged)
+        ],
+        patient=True,
+    )
+
+
+def _note_strays(cloud: Cloud) -> None:
+    """Files in folders of ours that nobody knows are loose data. (Other stores may be shared.)"""
+    stores = cloud.get(Stores)
+    # Before the rows are read: what is new after that has a row.
+    listed = [
+        (store.name, key)
+        for store in (*stores, stores.staging)
+        if store.type == "file"
+        for key in store.list_ids()
+    ]
+    with cloud.database.read() as tx:
+        known = {(each.store, each.key) for each in loose_data.find(tx)}
+        for places in complete_locations(tx).values():
+            known |= {(each.store, each.key) for each in places}
+    strays = [each for each in listed if each not in known]
+    if strays:
+        with cloud.database.write() as tx:
+            for store, key in strays:
+                loose_data.note(tx, key[:36], store, key)
+
+
+def forget_progress(cloud: Cloud) -> None:
+    """Messages of operations that are forgotten are forgotten too."""
+    cloud.database.transact(
+        lambda tx: tx.delete(
+            image_progress, image_progress.c.operation_id.not_in(sa.select(journal.operation.c.id))
+        )
+    )
+
+
+def check(cloud: Cloud) -> list[str]:
+    """Violated invariants, in words."""
+    stores = cloud.get(Stores)
+    # Before the rows are read: what is new after that has a row.
+    stored = {store.name: _listed(store) for store in stores.writable()}
+    with cloud.database.read() as tx:
+        rows = tx.all(sa.select(image))
+        placed = complete_locations(tx)
+        noted = {(each.store, each.key) for each in loose_data.find(tx)}
+    found = []
+    for row in rows:
+        told = trouble(cloud, row, placed.get(row.id, []), grace_seconds=30)
+        if told.startswith("it "):
+            found.append(f"image {row.id} ({row.name}) {told[3:]}")
+        elif told:
+            found.append(f"image {row.id} ({row.name}) is {row.status} but {told}")
+    # Data of an image that has none yet is not amiss for long: `clean_up_uploads` looks after it.
+    unready = {row.id for row in rows if row.status not in ("active", "deactivated")}
+    known = noted | {(each.store, each.key) for places in placed.values() for each in places}
+    for name, keys in stored.items():
+        if isinstance(keys, str):
+            found.append(keys)
+            continue
+        found += [
+            f"data of image {key} lies in the store {name} but no image owns it"
+            for key in sorted(keys)
+            if (name, key) not in known and key not in unready
+        ]
+    return found
+
+
+def _listed(store: ImageStore) -> list[str] | str:
+    """The keys in a store, or why there are none."""
+    try:
+        return store.list_ids()
+    except StoreUnreachable as error:
+        return f"the store {store.name} cannot be reached: {error}"
+
+
+def machine_reconcilers(cloud: Cloud) -> tuple[Reconciler, ...]:
+    """The loops about the disks of this machine: its cache, and its staging area if it has one."""
+    loops = (cache.reconciler(cloud), staging.reconciler(cloud))
+    return tuple(loop for loop in loops if loop is not None)
+
+
+RECONCILERS = (
+    # With the lease of an upload: nothing is `saving` for longer than half a minute after a kill.
+    Reconciler("image.end_dead_uploads", 5, end_dead_uploads),
+    Reconciler("image.clean_up_uploads", 10, clean_up_uploads),
+    Reconciler("image.forget_progress", 3600, forget_progress),
+)

@@ -1,0 +1,141 @@
+"""Image data as files in one folder: `<image id>`, and `<image id>.<random>.part` meanwhile."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from nubelet.kernel.errors import ApiError, Conflict
+from nubelet.kernel.http.messages import FileBody
+from nubelet.kernel.ids import new_hex
+
+READ_BYTES = 1 << 20
+
+
+class FileUpload:
+    """A file that becomes the image's data by a rename."""
+
+    def __init__(self, part: Path, target: Path) -> None:
+        self._part, self._target = part, target
+        self._file = part.open("wb", buffering=0)
+
+    def write(self, data: bytes) -> None:
+        """Append; a full disk is answered as such."""
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise ApiError(
+                f"The image store cannot take more data: {error.strerror}.",
+                status=413,
+                title="Request Entity Too Large",
+            ) from error
+
+    def commit(self) -> None:
+        """Durable first, visible second."""
+        os.fsync(self._file.fileno())
+        self._file.close()
+        try:
+            # A rename would replace the data of an upload that took this one for dead.
+            os.link(self._part, self._target)
+        except (FileExistsError, FileNotFoundError):
+            raise Conflict(
+                f"The data of image {self._target.name} was written by another upload, or this "
+                "one was taken for dead."
+            ) from None
+        self._part.unlink()
+        _sync_folder(self._target.parent)
+
+    def abort(self) -> None:
+        """Remove the part."""
+        self._file.close()
+        self._part.unlink(missing_ok=True)
+
+
+class FileStore:
+    """A store of type `file`."""
+
+    type, read_only = "file", False
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str = "file",
+        description: str = "Files on this cloud's disks",
+        weight: int = 0,
+    ) -> None:
+        self._folder = folder
+        self.name, self.description, self.weight = name, description, weight
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Its folder."""
+        return {
+            "data_dir": str(self._folder),
+            "chunk_size": READ_BYTES,
+            "thin_provisioning": False,
+        }
+
+    def new_key(self, image_id: str, upload_id: str) -> str:
+        """The image's id."""
+        return image_id
+
+    def begin(self, key: str) -> FileUpload:
+        """Start to write. Whoever may begin owns the key: what lies there is nobody's."""
+        self.path(key).unlink(missing_ok=True)
+        return FileUpload(self._folder / f"{key}.{new_hex()}.part", self.path(key))
+
+    def path(self, key: str) -> Path:
+        """The file of some data."""
+        return self._folder / key
+
+    def size(self, key: str) -> int | None:
+        """Bytes of the data."""
+        try:
+            return self.path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def read(self, key: str, offset: int, length: int) -> FileBody:
+        """A part of the data."""
+        return FileBody(str(self.path(key)), offset, length)
+
+    def url(self, key: str) -> str:
+        """A node on this machine reads the file itself."""
+        return self.path(key).absolute().as_uri()
+
+    def key(self, url: str) -> str | None:
+        """Only files of this folder: a user must not name others."""
+        parts = urlsplit(url)
+        path = Path(unquote(parts.path))
+        inside = parts.scheme == "file" and path.parent == self._folder.absolute()
+        return path.name if inside and path.name not in ("", ".", "..") else None
+
+    def delete(self, key: str) -> None:
+        """Remove the file and its parts."""
+        self.path(key).unlink(missing_ok=True)
+        for path in self._folder.glob(f"{glob.escape(key)}.*.part"):
+            path.unlink(missing_ok=True)
+
+    def list_ids(self) -> list[str]:
+        """Names of the complete files."""
+        return [
+            path.name
+            for path in self._folder.iterdir()
+            if path.suffix != ".part" and path.is_file()
+        ]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""What lies between the request and the objects: one feature of the API per file."""

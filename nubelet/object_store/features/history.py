@@ -1,0 +1,149 @@
+"""Versions in a container of the user's own, as it was done first.
+
+    X-Versions-Location: other    overwriting moves the old object there; DELETE brings it back
+    X-History-Location: other     overwriting and deleting move it there; DELETE notes that too
+
+An old object is called `<length of the name, 3 hex digits><name>/<its timestamp>` there.
+
+In OpenStack: swift/common/middleware/versioned_writes/legacy.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+from nubelet.kernel.errors import ApiError, BadRequest, PreconditionFailed
+from nubelet.kernel.http.messages import Response
+from nubelet.object_store.call import Call, Proceed, header, pieces
+from nubelet.object_store.features.version_names import DELETE_MARKER, ENABLED
+from nubelet.object_store.storage import Listing, Missing, ObjectEntry, ObjectPath, timestamps
+
+_STACK, _HISTORY = "x-versions-location", "x-history-location"
+CAPABILITY: Mapping[str, Any] = {"allowed_flags": [_STACK, _HISTORY]}
+_NOT_KEPT = ("etag", "last-modified", "x-timestamp", "accept-ranges", "content-length")
+
+
+def history(call: Call, proceed: Proceed) -> Response:
+    """Move what is replaced, bring back what was moved."""
+    if not call.container:
+        return proceed(call)
+    if not call.object:
+        if call.method in ("PUT", "POST"):
+            _check(call)
+        return proceed(call)
+    if call.method not in ("PUT", "DELETE") or call.authority is None:
+        return proceed(call)
+    info = call.container_info()
+    location = (info.metadata.get(_STACK) or info.metadata.get(_HISTORY)) if info else None
+    if info is None or not location:
+        return proceed(call)
+    container = unquote(location)
+    call.authorize(info.metadata.get("x-container-write", ""))
+    if call.method == "PUT":
+        _move(call, proceed, container)
+        return proceed(call)
+    if _STACK in info.metadata:
+        return _bring_back(call, proceed, container)
+    _move(call, proceed, container)
+    _note_delete(call, proceed, container)
+    return proceed(call)
+
+
+def _check(call: Call) -> None:
+    asked = [name for name in (_STACK, _HISTORY) if call.headers.get(name)]
+    if len(asked) == 2:
+        raise BadRequest("Only one of X-Versions-Location or X-History-Location may be specified")
+    for name in asked:
+        container = unquote(call.headers[name])
+        if not container or "/" in container or "\0" in container:
+            raise PreconditionFailed(f"{name.title()} must be the name of a container.")
+        info = call.container_info()
+        if info is not None and info.metadata.get(ENABLED) == "true":
+            raise BadRequest("The container keeps versions in another style.")
+        other = _HISTORY if name == _STACK else _STACK
+        call.headers[other] = ""
+        call.headers[name] = quote(container)
+
+
+def _name(call: Call, stamp: str) -> str:
+    return f"{_prefix(call)}{stamp}"
+
+
+def _prefix(call: Call) -> str:
+    return f"{len(call.object.encode()):03x}{call.object}/"
+
+
+def _move(call: Call, proceed: Proceed, container: str) -> None:
+    """Copy the object that is there to the other container, large objects as manifests."""
+    if call.container_info(call.account, container) is None:
+        raise PreconditionFailed("The container of the versions does not exist.")
+    get = call.own("GET", query={"multipart-manifest": "get", "symlink": "get"})
+    try:
+        found = proceed(get)
+    except ApiError as error:
+        if error.status == 404:
+            return
+        raise
+    _copy(call, proceed, found, ObjectPath(call.account, container, _name(call, _stamp(found))))
+
+
+def _stamp(found: Response) -> str:
+    return header(found, "X-Timestamp") or timestamps.now()
+
+
+def _copy(call: Call, proceed: Proceed, found: Response, to: ObjectPath) -> None:
+    headers = {
+        name.lower(): value
+        for name, value in found.headers.items()
+        if name.lower() not in _NOT_KEPT
+    }
+    headers["content-type"] = found.content_type or "application/octet-stream"
+    headers["content-length"] = header(found, "Content-Length") or "0"
+    body = pieces(found)
+    proceed(call.own("PUT", headers=headers, body=lambda size: body).at(to))
+
+
+def _note_delete(call: Call, proceed: Proceed, container: str) -> None:
+    proceed(
+        call.own(
+            "PUT",
+            headers={"content-length": "0", "content-type": DELETE_MARKER},
+            container=container,
+            object=_name(call, timestamps.now()),
+        )
+    )
+
+
+def _bring_back(call: Call, proceed: Proceed, container: str) -> Response:
+    """Replace the object by its newest version, which is removed there; without one, delete."""
+    listing = Listing(limit=2, prefix=_prefix(call), reverse=True)
+    try:
+        entries = call.store.list_objects(call.account, container, listing)
+    except Missing:
+        entries = []
+    newest = [each for each in entries if isinstance(each, ObjectEntry)]
+    if not newest:
+        return proceed(call)
+    if newest[0].content_type == DELETE_MARKER:
+        if _is_there(call, proceed):
+            return proceed(call)  # the marker says what is right again then
+        proceed(call.own("DELETE").at(ObjectPath(call.account, container, newest[0].name)))
+        newest = newest[1:]
+    if newest and newest[0].content_type != DELETE_MARKER:
+        version = ObjectPath(call.account, container, newest[0].name)
+        get = call.own("GET", query={"multipart-manifest": "get", "symlink": "get"})
+        _copy(call, proceed, proceed(get.at(version)), call.path)
+        proceed(call.own("DELETE").at(version))
+    return Response(204, None, {}, "text/html; charset=UTF-8")
+
+
+def _is_there(call: Call, proceed: Proceed) -> bool:
+    try:
+        proceed(call.own("HEAD", query={"symlink": "get"}))
+    except ApiError as error:
+        if error.status == 404:
+            return False
+        raise
+    return True

@@ -1,0 +1,311 @@
+"""Where the parts of multipart uploads are: in a container beside the bucket, `<bucket>+segments`.
+
+    uploads/<key>/<id>        an upload under way, with the metadata that the key will get
+    parts/<id>/<00001>/<own>  bytes that were sent as a part
+    sent/<id>/<00001>         which of them are the part now: those that arrived last
+
+A completed upload is a static large object whose segments are the parts; they go when the key is
+deleted or overwritten. Bytes under a name of their own are never replaced: what is sent again while
+the upload is completed does not change what was chosen. It goes when the upload is over. The access
+lists of this container follow those of the bucket, because whoever reads the key reads the parts.
+
+Uploads that were begun before 2027 may have parts/<id>/<00001>, which is both.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from nubelet.kernel.errors import ApiError
+from nubelet.kernel.http.messages import Response
+from nubelet.object_store.api import objects as swift_objects
+from nubelet.object_store.call import Call, header, is_true, pieces
+from nubelet.object_store.features import symlinks
+from nubelet.object_store.features.version_names import hidden
+from nubelet.object_store.s3 import digits, garbage, names, rules, versions
+from nubelet.object_store.s3.asked import Asked
+from nubelet.object_store.s3.errors import S3Error
+from nubelet.object_store.storage import OVERRIDE_ETAG, ContainerInfo, ObjectPath
+
+_ID = re.compile(r"[0-9a-f]{32}")
+UPLOADS, _PARTS, _SENT = "uploads/", "parts/", "sent/"
+_PAGE = 10_000
+
+
+def new_id() -> str:
+    """The id of a new upload."""
+    return secrets.token_hex(16)
+
+
+def marker(key: str, upload_id: str) -> str:
+    """The object that stands for an upload; raises NoSuchUpload for what is no id."""
+    if not _ID.fullmatch(upload_id):
+        raise S3Error("NoSuchUpload", UploadId=upload_id)
+    return f"{UPLOADS}{key}/{upload_id}"
+
+
+def new_name(upload_id: str, number: int) -> str:
+    """An object for the bytes of a part, of its own."""
+    return f"{_PARTS}{upload_id}/{number:05d}/{secrets.token_hex(8)}"
+
+
+def number_of(name: str) -> int:
+    """The number of a part, by the object of its bytes."""
+    return int(name.rpartition(_PARTS)[2].split("/")[1])
+
+
+class Part(NamedTuple):
+    """A part as it is now. name: the object of its bytes; checksum: as it is kept; time: when it
+    was sent, in ISO 8601, empty where nobody asks."""
+
+    number: int
+    name: str
+    etag: str
+    size: int
+    checksum: str
+    time: str = ""
+
+
+MOST_PARTS = 10_000
+_TYPE = "application/x-part"
+
+
+def read_number(text: str) -> int:
+    """A part's number, as a request says it; raises InvalidArgument."""
+    number = digits.read(text, MOST_PARTS)
+    if not number:
+        raise S3Error(
+            "InvalidArgument", f"Part number must be an integer between 1 and {MOST_PARTS}."
+        )
+    return number
+
+
+def type_of(checksum: str, own: str = "", size: int = 0) -> str:
+    """The content type of a part's bytes; it tells of its checksum, so that listings do. That of
+    what tells which bytes are the part tells also of their `own` name and their number."""
+    told = f"; own={own}; size={size}" if own else ""
+    return f'{_TYPE}{told}; checksum="{checksum}"' if checksum else _TYPE + told
+
+
+def checksum_of(content_type: str) -> str:
+    """The checksum (as it is kept) that a part's content type tells of."""
+    return content_type.partition('checksum="')[2].partition('"')[0]
+
+
+_TOLD = re.compile(r"; own=([0-9a-f]+); size=([0-9]+)")
+
+
+def inner(asked: Asked, method: str, name: str, **more: Any) -> Call:
+    """A call about the container of parts. Ask before whether the caller may write the bucket."""
+    call = asked.call(method, container=names.parts_of(asked.bucket), object=name, **more)
+    call.notes["decided"] = True
+    return call
+
+
+def require_writer(asked: Asked) -> ContainerInfo:
+    """The bucket, if the caller may write to it; raises AccessDenied, NoSuchBucket."""
+    info = asked.bucket_info()
+    rules.decide(asked, asked.call("PUT"), info.metadata.get("x-container-write", ""))
+    return info
+
+
+def ensure(asked: Asked, info: ContainerInfo) -> None:
+    """The container is there."""
+    call = inner(asked, "PUT", "")
+    if call.container_info() is None:
+        call.headers = {
+            "x-container-read": info.metadata.get("x-container-read", ""),
+            "x-container-write": info.metadata.get("x-container-write", ""),
+            "x-storage-policy": asked.store.policies[info.policy].name,
+        }
+        asked.ask(call)
+
+
+def exist(asked: Asked) -> bool:
+    """Has the bucket ever had a multipart upload?"""
+    return inner(asked, "HEAD", "").container_info() is not None
+
+
+def follow_access(asked: Asked, headers: Mapping[str, str]) -> None:
+    """The access lists become those of the bucket."""
+    if exist(asked):
+        asked.ask(inner(asked, "POST", "", headers=headers))
+
+
+def uploads(asked: Asked, prefix: str = "") -> Iterator[dict[str, str]]:
+    """Uploads under way, of keys that begin so."""
+    for each in _listed(asked, UPLOADS + prefix):
+        key, _, upload_id = each["name"][len(UPLOADS) :].rpartition("/")
+        yield {"key": key, "id": upload_id, "time": each["last_modified"]}
+
+
+def of_upload(asked: Asked, upload_id: str) -> dict[int, Part]:
+    """The parts of an upload, by number."""
+    found: dict[int, Part] = {}
+    stored = set()
+    for each in _listed(asked, f"{_PARTS}{upload_id}/"):
+        number = number_of(each["name"])
+        stored.add(each["name"])
+        if each["name"] == _old_name(upload_id, number):
+            found[number] = _listed_part(each, number, each["name"], each["bytes"])
+    for each in _listed(asked, f"{_SENT}{upload_id}/"):
+        if told := _TOLD.search(each["content_type"]):
+            number = int(each["name"].rpartition("/")[2])
+            name = f"{_old_name(upload_id, number)}/{told[1]}"
+            # Whoever removed the bytes died, perhaps, before the rest was gone.
+            if name in stored:
+                found[number] = _listed_part(each, number, name, int(told[2]))
+            else:
+                found.pop(number, None)
+    return dict(sorted(found.items()))
+
+
+def _old_name(upload_id: str, number: int) -> str:
+    return f"{_PARTS}{upload_id}/{number:05d}"
+
+
+def _listed_part(each: Mapping[str, Any], number: int, name: str, size: int) -> Part:
+    checksum = checksum_of(each["content_type"])
+    return Part(number, name, each["hash"], size, checksum, each["last_modified"])
+
+
+def find(asked: Asked, upload_id: str, number: int) -> Part | None:
+    """One part, asked for itself: a listing may be behind."""
+    sent = _head(asked, f"{_SENT}{upload_id}/{number:05d}")
+    name = _old_name(upload_id, number)
+    if sent is not None and (told := _TOLD.search(sent.content_type or "")):
+        name = f"{name}/{told[1]}"
+    found = _head(asked, name)
+    if found is None:
+        return None
+    etag, size = (header(found, "Etag") or "").strip('"'), header(found, "Content-Length")
+    return Part(number, name, etag, int(size or 0), checksum_of(found.content_type or ""))
+
+
+def _head(asked: Asked, name: str) -> Response | None:
+    try:
+        return asked.ask(inner(asked, "HEAD", name, headers={"x-newest": "true"}))
+    except ApiError as error:
+        if error.status != 404:
+            raise
+        return None
+
+
+def tell(asked: Asked, part: Part) -> None:
+    """From now on these bytes are the part; those that were it stay, as they may be chosen."""
+    upload_id, own = part.name.split("/")[1], part.name.rpartition("/")[2]
+    name = f"{_SENT}{upload_id}/{part.number:05d}"
+    call = inner(asked, "PUT", name, headers={"content-length": "0"})
+    call.headers["content-type"] = type_of(part.checksum, own, part.size)
+    call.notes[swift_objects.FINISH] = lambda own, size: {OVERRIDE_ETAG: part.etag}
+    asked.ask(call)
+
+
+def bytes_of(asked: Asked, upload_id: str) -> list[str]:
+    """All that was sent for an upload, whether or not it is a part of it now."""
+    return [each["name"] for each in _listed(asked, f"{_PARTS}{upload_id}/")]
+
+
+def forget(asked: Asked, upload_id: str, used: Collection[str] = ()) -> None:
+    """The upload is over. What is stored of it from now on, by whoever saw it before, goes later
+    (garbage.py), but for what is `used` by the key."""
+    own, sent = marker(asked.key, upload_id), f"{_SENT}{upload_id}/"
+    starts = [sent, f"{_PARTS}{upload_id}/"]
+    garbage.intend(asked.store, asked.path, "", [], unless=own, starts=starts, keep=used)
+    remove(asked, [own])
+    remove(asked, [each["name"] for each in _listed(asked, sent)])
+
+
+def _listed(asked: Asked, prefix: str, last: str = "") -> Iterator[dict[str, Any]]:
+    while exist(asked):
+        query = {"format": "json", "prefix": prefix, "marker": last}
+        page = json.loads(b"".join(pieces(asked.ask(inner(asked, "GET", "", query=query)))))
+        yield from page
+        if len(page) < _PAGE:
+            return
+        last = page[-1]["name"]
+
+
+def behind(asked: Asked, query: Mapping[str, str]) -> list[str]:
+    """The parts that a key (or a version of it) is made of; none where it is not ours."""
+    if not exist(asked):
+        return []
+    newest = {"x-newest": "true"}
+    look = decided(asked.call("HEAD", headers=newest, query=query))
+    try:
+        head = asked.ask(look)
+    except ApiError as error:
+        if error.status >= 500:  # it may be there, whatever does not answer now
+            raise
+        return []
+    led_to = look.notes.get(symlinks.FOLLOWED)
+    if led_to is not None and led_to.container != hidden(asked.bucket):
+        return []  # a link of the user's own: what it leads to is another's
+    if not is_true(header(head, "X-Static-Large-Object")):
+        return []
+    wanted = {**query, "multipart-manifest": "get"}
+    get = decided(asked.call("GET", headers=newest, query=wanted))
+    stored = json.loads(b"".join(pieces(asked.ask(get))))
+    start = f"/{names.parts_of(asked.bucket)}/"
+    found = [str(each["name"]) for each in stored if "name" in each]
+    return [name.removeprefix(start) for name in found if name.startswith(start)]
+
+
+def decided(call: Call) -> Call:
+    """A call that nobody is asked about: whether the caller may was decided before."""
+    call.notes["decided"] = True
+    return call
+
+
+def remove(asked: Asked, found: Iterable[str]) -> None:
+    """Delete parts; those that are gone are gone."""
+    for name in found:
+        try:
+            asked.ask(inner(asked, "DELETE", name))
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+
+@contextmanager
+def losing(asked: Asked, key: str, version: str, found: Sequence[str]) -> Iterator[None]:
+    """A change after which a key does not name these parts any more: they go with it, sooner or
+    later (garbage.py)."""
+    if not found:
+        yield
+        return
+    path = ObjectPath(asked.account, asked.bucket, key)
+    intent = garbage.intend(asked.store, path, version, found)
+    try:
+        yield
+    except ApiError:  # it was refused: nothing has changed
+        garbage.forget(asked.store, intent)
+        raise
+    # Where something newer was stored already, nothing has changed either; and an upload that was
+    # completed twice is two versions of the same parts.
+    still = in_use(replace(asked, key=key))
+    remove(asked, [each for each in found if each not in still])
+    garbage.forget(asked.store, intent)
+
+
+def in_use(asked: Asked) -> set[str]:
+    """The parts that the key names, now or in one of its versions."""
+    used = set(behind(asked, {}))
+    if versions.state(asked.store, asked.account, asked.bucket):
+        for version in versions.of_key(asked.store, asked.path):
+            if not version.is_marker:
+                used.update(behind(asked, {"version-id": version.id}))
+    return used
+
+
+def remove_all(asked: Asked) -> None:
+    """The bucket is gone: so is the container of its parts."""
+    if exist(asked):
+        remove(asked, [each["name"] for each in _listed(asked, "")])
+        asked.ask(inner(asked, "DELETE", ""))

@@ -1,0 +1,52 @@
+"""From a signature to the credentials of its maker, by the identity service's EC2 credentials.
+
+A key is worth what its user is now. Access rules of an application credential that a key was made
+with hold for its requests.
+
+In OpenStack: keystonemiddleware/s3_token.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from nubelet import identity
+from nubelet.kernel.context import Context, Credentials
+from nubelet.kernel.errors import Unauthorized
+from nubelet.kernel.http.messages import Request
+from nubelet.object_store.s3 import signing
+from nubelet.object_store.s3.errors import S3Error
+from nubelet.object_store.s3.signing import Signature
+
+
+class Signed(NamedTuple):
+    """Who signed. key: of version 4, for chunks that are signed one by one."""
+
+    signature: Signature
+    credentials: Credentials
+    key: bytes
+
+
+def identify(ctx: Context, request: Request, bucket: str = "") -> Signed | None:
+    """Who signed the request; None for an anonymous one. Raises S3Error."""
+    if request.method == "OPTIONS":
+        return None
+    signature = signing.read(request, bucket)
+    return verify(ctx, request, signature) if signature else None
+
+
+def verify(ctx: Context, request: Request, signature: Signature) -> Signed:
+    """Who made a signature; raises S3Error for one that nobody made who may."""
+    with ctx.cloud.database.read() as tx:
+        found = identity.find_ec2_credential(ctx.cloud, tx, signature.access)
+        if found is None:
+            raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=signature.access)
+        if not signature.fits(found.secret):
+            raise S3Error("SignatureDoesNotMatch", AWSAccessKeyId=signature.access)
+        route = f"{request.method} object-store {request.path}"
+        try:
+            credentials = identity.authorize_ec2_credential(ctx.cloud, tx, found, route)
+        except Unauthorized:
+            raise S3Error("AccessDenied", "The key is not good for this any more.") from None
+    key = signature.signing_key(found.secret) if signature.scope else b""
+    return Signed(signature, credentials, key)

@@ -1,0 +1,339 @@
+"""Who signed a request: AWS signatures of version 4 and 2, in a header or in the query.
+
+The access key and secret are EC2 credentials of the identity service, so a signature stands for
+one user in one project. `read` takes a request apart, `Signature.fits` checks it with the secret.
+What a signer says of the body (its SHA-256, or chunks that are signed one by one) is checked while
+the body is read: bodies.py.
+
+Formats: Amazon S3 API Reference, "Authenticating Requests (AWS Signature Version 4)"; Amazon S3
+Developer Guide, "Signing and authenticating REST requests" (version 2). Signatures for EC2 are in
+identity/credentials/signatures.py. In OpenStack: swift/common/middleware/s3api/s3request.py.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote, unquote, unquote_to_bytes
+
+from nubelet.kernel import clock
+from nubelet.kernel.http.messages import Request
+from nubelet.object_store.s3.errors import S3Error
+
+ALGORITHM = "AWS4-HMAC-SHA256"
+UNSIGNED = "UNSIGNED-PAYLOAD"
+_SKEW_SECONDS = 15 * 60
+_LONGEST_SECONDS = 7 * 24 * 3600
+_OLDEST_END = 2**40  # no time of the query reaches further
+# Parameters that are part of what version 2 signs.
+_SUBRESOURCES = frozenset(
+    (
+        "acl",
+        "cors",
+        "delete",
+        "lifecycle",
+        "location",
+        "logging",
+        "notification",
+        "partNumber",
+        "policy",
+        "requestPayment",
+        "tagging",
+        "torrent",
+        "uploadId",
+        "uploads",
+        "versionId",
+        "versioning",
+        "versions",
+        "website",
+        "encryption",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """A signature that was read. `fits(secret)`: was it made with it?
+
+    payload: what x-amz-content-sha256 says. signing_key, seed, moment, scope: what the signatures
+    of chunks continue from (version 4).
+    """
+
+    access: str
+    fits: Callable[[str], bool]
+    payload: str = UNSIGNED
+    seed: str = ""
+    moment: str = ""
+    scope: str = ""
+
+    def signing_key(self, secret: str) -> bytes:
+        """The key of version 4 for the day, region and service of the scope."""
+        return _signing_key(secret, self.scope.split("/"))
+
+
+def is_signed(headers: Mapping[str, str], raw_query: bytes) -> bool:
+    """Does a request carry a signature of S3's? (Whether it is right is another question.)"""
+    given = headers.get("authorization", "")
+    if given.startswith((ALGORITHM, "AWS ")):
+        return True
+    return b"X-Amz-Algorithm=" in raw_query or (
+        b"AWSAccessKeyId=" in raw_query and b"Signature=" in raw_query
+    )
+
+
+def read(request: Request, bucket: str = "") -> Signature | None:
+    """The signature of a request, its times checked; None for an anonymous one. bucket: the one
+    that the host names, which version 2 signs as if it were in the path. Raises S3Error."""
+    given = request.headers.get("authorization", "")
+    if given.startswith(ALGORITHM):
+        return _header_v4(request, given)
+    if given.startswith("AWS "):
+        return _header_v2(request, given, bucket)
+    if "X-Amz-Algorithm" in request.query:
+        return _query_v4(request)
+    if "AWSAccessKeyId" in request.query and "Signature" in request.query:
+        return _query_v2(request, bucket)
+    return None
+
+
+# --- Version 4 --------------------------------------------------------------------------------
+
+
+def _header_v4(request: Request, given: str) -> Signature:
+    parts = {
+        name: value
+        for name, _, value in (part.strip().partition("=") for part in given[16:].split(","))
+    }
+    try:
+        credential, names, signature = (
+            parts["Credential"],
+            parts["SignedHeaders"].split(";"),
+            parts["Signature"],
+        )
+    except KeyError:
+        raise S3Error("AuthorizationHeaderMalformed") from None
+    moment = request.headers.get("x-amz-date") or _basic(request.headers.get("date", ""))
+    signed_at = _moment(moment)
+    if abs(clock.now() / 1e6 - signed_at) > _SKEW_SECONDS:
+        raise S3Error("RequestTimeTooSkewed")
+    payload = request.headers.get("x-amz-content-sha256", "")
+    if not payload:
+        raise S3Error("InvalidRequest", "Missing required header x-amz-content-sha256.")
+    access, scope = _credential(credential, moment, "AuthorizationHeaderMalformed")
+    return _v4(request, access, scope, names, signature, moment, payload)
+
+
+def _query_v4(request: Request) -> Signature:
+    query = {name: values[0] for name, values in request.query.items()}
+    try:
+        credential, moment = query["X-Amz-Credential"], query["X-Amz-Date"]
+        names, signature = query["X-Amz-SignedHeaders"].split(";"), query["X-Amz-Signature"]
+        seconds = int(query["X-Amz-Expires"])
+    except (KeyError, ValueError):
+        raise S3Error("AuthorizationQueryParametersError") from None
+    if query["X-Amz-Algorithm"] != ALGORITHM or not 0 < seconds <= _LONGEST_SECONDS:
+        raise S3Error("AuthorizationQueryParametersError")
+    signed_at, now = _moment(moment), clock.now() / 1e6
+    if signed_at - now > _SKEW_SECONDS:
+        raise S3Error("AccessDenied", "Request is not valid yet.")
+    if now > signed_at + seconds:
+        raise S3Error("AccessDenied", "Request has expired.")
+    access, scope = _credential(credential, moment, "AuthorizationQueryParametersError")
+    payload = request.headers.get("x-amz-content-sha256", UNSIGNED)
+    return _v4(request, access, scope, names, signature, moment, payload)
+
+
+def of_policy(policy: str, credential: str, moment: str, signature: str) -> Signature:
+    """The signature (version 4) of a form's policy, in base64 as it was sent."""
+    _moment(moment)
+    access, scope = _credential(credential, moment, "AuthorizationQueryParametersError")
+
+    def fits(secret: str) -> bool:
+        key = _signing_key(secret, scope.split("/"))
+        wanted = hmac.new(key, policy.encode(), "sha256").hexdigest()
+        return hmac.compare_digest(wanted.encode(), signature.encode())
+
+    return Signature(access, fits, moment=moment, scope=scope)
+
+
+def _credential(text: str, moment: str, code: str) -> tuple[str, str]:
+    """The access key and the scope of `KEY/20260101/region/s3/aws4_request`."""
+    access, _, scope = text.partition("/")
+    parts = scope.split("/")
+    if not access or len(parts) != 4 or parts[2:] != ["s3", "aws4_request"]:
+        raise S3Error(code, "The credential must be KEY/date/region/s3/aws4_request.")
+    if parts[0] != moment[:8]:
+        raise S3Error(code, "The date of the credential is not that of the request.")
+    return access, scope
+
+
+def _v4(
+    request: Request,
+    access: str,
+    scope: str,
+    names: list[str],
+    signature: str,
+    moment: str,
+    payload: str,
+) -> Signature:
+    lowered = [name.lower() for name in names]
+    missing = [name for name in lowered if name not in request.headers]
+    if "host" not in lowered or missing:
+        raise S3Error("SignatureDoesNotMatch", f"A signed header is missing: {missing}")
+    # Whoever could add or change one of these would change what the request means.
+    covered = {*lowered, "x-amz-content-sha256"}
+    if any(name.startswith("x-amz-") and name not in covered for name in request.headers):
+        raise S3Error("AccessDenied", "There are headers that the signature does not cover.")
+    canonical = "\n".join(
+        (
+            request.method,
+            _path(request),
+            _query(request.raw_query),
+            "".join(f"{name}:{_value(request.headers[name])}\n" for name in lowered),
+            ";".join(lowered),
+            payload,
+        )
+    )
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    text = "\n".join((ALGORITHM, moment, scope, digest)).encode()
+
+    def fits(secret: str) -> bool:
+        key = _signing_key(secret, scope.split("/"))
+        wanted = hmac.new(key, text, "sha256").hexdigest()
+        return hmac.compare_digest(wanted.encode(), signature.encode())
+
+    return Signature(access, fits, payload, signature, moment, scope)
+
+
+def _signing_key(secret: str, scope: list[str]) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in scope:
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+def _value(sent: str) -> str:
+    """A header's value with runs of blanks as one; as bytes it is what was sent."""
+    return " ".join(sent.encode("latin-1").decode("utf-8", "surrogateescape").split())
+
+
+def _path(request: Request) -> str:
+    return quote(unquote_to_bytes(_raw_path(request)), safe="/-_.~")
+
+
+def _raw_path(request: Request) -> bytes:
+    return quote(request.base).encode() + request.raw_path
+
+
+def _query(raw: bytes) -> str:
+    pairs = []
+    for part in raw.decode("latin-1").split("&"):
+        name, _, value = part.partition("=")
+        if not part or unquote(name) == "X-Amz-Signature":
+            continue
+        pairs.append((_encoded(name), _encoded(value)))
+    return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+
+
+def _encoded(text: str) -> str:
+    return quote(unquote_to_bytes(text.replace("+", "%20")), safe="-_.~")
+
+
+def _moment(text: str) -> float:
+    try:
+        return datetime.strptime(text, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        raise S3Error("AccessDenied", "The request must have a valid x-amz-date.") from None
+
+
+def _basic(date: str) -> str:
+    """A Date header in the form of x-amz-date."""
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    except (TypeError, ValueError):
+        return date
+
+
+# --- Version 2 --------------------------------------------------------------------------------
+
+
+def _header_v2(request: Request, given: str, bucket: str) -> Signature:
+    access, _, signature = given[4:].strip().partition(":")
+    if not access or not signature:
+        raise S3Error("AuthorizationHeaderMalformed")
+    stated = request.headers.get("x-amz-date") or request.headers.get("date", "")
+    try:
+        signed_at = parsedate_to_datetime(stated).timestamp()
+    except (TypeError, ValueError):
+        signed_at = _moment(stated)
+    if abs(clock.now() / 1e6 - signed_at) > _SKEW_SECONDS:
+        raise S3Error("RequestTimeTooSkewed")
+    date = "" if "x-amz-date" in request.headers else request.headers.get("date", "")
+    return _v2(request, access, signature, date, bucket)
+
+
+def _query_v2(request: Request, bucket: str) -> Signature:
+    ends = request.first("Expires") or ""
+    if not ends.isascii() or not ends.isdigit() or int(ends[:15]) > _OLDEST_END:
+        raise S3Error("AccessDenied", "Query-string authentication requires Expires.")
+    if int(ends) < clock.now() / 1e6:
+        raise S3Error("AccessDenied", "Request has expired.")
+    access, signature = request.first("AWSAccessKeyId"), request.first("Signature")
+    return _v2(request, access or "", signature or "", ends, bucket)
+
+
+def _v2(request: Request, access: str, signature: str, date: str, bucket: str = "") -> Signature:
+    headers = request.headers
+    amz = "".join(
+        f"{name}:{_value(headers[name])}\n" for name in sorted(headers) if name[:6] == "x-amz-"
+    )
+    start = "\n".join(
+        (
+            request.method,
+            headers.get("content-md5", ""),
+            headers.get("content-type", ""),
+            date,
+            "",
+        )
+    )
+    asked = _subresources(request.raw_query)
+    whole = _raw_path(request).decode("latin-1")
+    # Some clients sign the path below the one they were told the service is at, and that of a
+    # bucket with a slash at its end.
+    below = whole.removeprefix("/s3") or "/"
+    spellings = {whole, below}
+    if bucket:
+        spellings.add(f"/{bucket}{whole}")
+    if "/" not in below.strip("/"):
+        spellings |= {f"{below.rstrip('/')}/"}
+    texts = [(start + amz + path + asked).encode("utf-8", "surrogateescape") for path in spellings]
+
+    def fits(secret: str) -> bool:
+        return any(
+            hmac.compare_digest(
+                base64.b64encode(hmac.digest(secret.encode(), text, "sha1")), signature.encode()
+            )
+            for text in texts
+        )
+
+    return Signature(access, fits)
+
+
+def _subresources(raw: bytes) -> str:
+    found = []
+    for part in raw.decode("latin-1").split("&"):
+        name, equals, value = part.partition("=")
+        if name in _SUBRESOURCES:
+            found.append(f"{name}={unquote(value)}" if equals and value else name)
+    return "?" + "&".join(sorted(found)) if found else ""

@@ -1,0 +1,1 @@
+"""Conformance: Tempest against a cloud of ours; the figure is passed / listed."""

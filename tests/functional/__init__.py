@@ -1,0 +1,1 @@
+"""Unmodified clients, and the command, against clouds with fake hosts."""

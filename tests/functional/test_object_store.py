@@ -1,0 +1,211 @@
+"""The object store alone, through unmodified clients and through bad ones."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import swiftclient
+
+from tests.functional.command import CommandCloud
+
+pytestmark = pytest.mark.functional
+USERS = {"test:tester": "testing .admin"}
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandCloud]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NUBELET_OBJECT_STORE_USERS", json.dumps(USERS))
+        made = CommandCloud(tmp_path_factory.mktemp("alone"), "--only", "object-store")
+        made.up()
+        yield made
+        made.purge()
+
+
+@pytest.fixture
+def by_identity(cloud: CommandCloud) -> swiftclient.Connection:
+    return swiftclient.Connection(
+        authurl=f"{cloud.url}/identity/v3",
+        user="admin",
+        key=cloud.password,
+        auth_version="3",
+        os_options={
+            "project_name": "admin",
+            "user_domain_name": "Default",
+            "project_domain_name": "Default",
+        },
+    )
+
+
+@pytest.fixture
+def by_own_user(cloud: CommandCloud) -> swiftclient.Connection:
+    return swiftclient.Connection(
+        authurl=f"{cloud.url}/object-store/auth/v1.0", user="test:tester", key="testing"
+    )
+
+
+@pytest.mark.parametrize("fixture", ["by_identity", "by_own_user"])
+def test_swiftclient(request: pytest.FixtureRequest, fixture: str) -> None:
+    client: swiftclient.Connection = request.getfixturevalue(fixture)
+    client.put_container("box")
+    etag = client.put_object("box", "a/ü", b"data", headers={"X-Object-Meta-A": "1"})
+    assert etag == hashlib.md5(b"data").hexdigest()
+    headers, body = client.get_object("box", "a/ü")
+    assert (body, headers["x-object-meta-a"]) == (b"data", "1")
+    _, listing = client.get_container("box", delimiter="/")
+    assert listing == [{"subdir": "a/"}]
+    client.delete_object("box", "a/ü")
+    client.delete_container("box")
+    assert "slo" in client.get_capabilities()
+
+
+def swift(cloud: CommandCloud, folder: Path, *words: str) -> str:
+    """The unmodified `swift` command."""
+    done = subprocess.run(
+        [
+            Path(sys.executable).parent / "swift",
+            *("-A", f"{cloud.url}/object-store/auth/v1.0", "-U", "test:tester", "-K", "testing"),
+            *words,
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_swift_command(cloud: CommandCloud, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    (tmp_path / "big").write_bytes(data)
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "dir" / "small").write_bytes(b"small")
+    for kind in (["--use-slo"], []):
+        swift(cloud, tmp_path, "upload", "-S", "1000000", *kind, "cli", "big", "dir")
+        assert swift(cloud, tmp_path, "list", "cli").split() == ["big", "dir/small"]
+        stat = swift(cloud, tmp_path, "stat", "cli", "big")
+        assert "Content Length: 3000000" in stat
+        swift(cloud, tmp_path, "download", "cli", "big", "-o", "again")
+        assert (tmp_path / "again").read_bytes() == data
+        swift(cloud, tmp_path, "delete", "cli")
+        assert "cli\n" not in swift(cloud, tmp_path, "list")
+
+
+def raw(cloud: CommandCloud, text: str, body: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(("127.0.0.1", cloud.port), timeout=20)
+    connection.sendall(text.replace("\n", "\r\n").encode() + body)
+    return connection
+
+
+def store_folder(cloud: CommandCloud) -> Path:
+    return cloud.state_dir / "object-store"
+
+
+def test_a_client_that_goes_away_leaves_nothing(
+    cloud: CommandCloud, by_own_user: swiftclient.Connection
+) -> None:
+    by_own_user.put_container("gone")
+    url, token = by_own_user.get_auth()
+    path = url.split(str(cloud.port), 1)[1]
+    for length in ("1000", "5000000"):
+        head = f"PUT {path}/gone/o HTTP/1.1\nHost: x\nX-Auth-Token: {token}\n"
+        connection = raw(cloud, f"{head}Content-Length: {length}\n\n", b"x" * 500)
+        time.sleep(0.2)
+        connection.close()
+    chunked = f"PUT {path}/gone/o HTTP/1.1\nHost: x\nX-Auth-Token: {token}\n"
+    connection = raw(cloud, f"{chunked}Transfer-Encoding: chunked\n\n", b"5\r\nhello\r\n")
+    time.sleep(0.2)
+    connection.close()
+    deadline = time.monotonic() + 60
+    while os.listdir(store_folder(cloud) / "tmp") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert os.listdir(store_folder(cloud) / "tmp") == []
+    assert by_own_user.get_container("gone")[1] == []
+
+
+def test_a_connection_goes_on_after_a_refusal(
+    cloud: CommandCloud, by_own_user: swiftclient.Connection
+) -> None:
+    """What is left of a refused body is not taken for the next request."""
+    url, token = by_own_user.get_auth()
+    path = url.split(str(cloud.port), 1)[1]
+    head = f"PUT {path}/nowhere/o HTTP/1.1\nHost: x\nX-Auth-Token: {token}\n"
+    smuggled = f"DELETE {path}/gone HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {token}\r\n\r\n".encode()
+    body = smuggled + b"x" * 500_000
+    connection = raw(cloud, f"{head}Content-Length: {len(body)}\n\n", body)
+    answers = b""
+    connection.settimeout(60)
+    try:
+        while piece := connection.recv(65536):
+            answers += piece
+            connection.settimeout(3)  # a second answer would come soon
+    except (TimeoutError, ConnectionResetError):
+        pass
+    assert answers.count(b"HTTP/1.1 ") == 1
+    assert answers.startswith(b"HTTP/1.1 404")
+
+
+def test_no_acknowledged_object_is_lost_by_kill(
+    cloud: CommandCloud, by_own_user: swiftclient.Connection
+) -> None:
+    by_own_user.put_container("killed")
+    url, token = by_own_user.get_auth()
+    acknowledged: dict[str, bytes] = {}
+    ending = threading.Event()
+
+    def write(number: int) -> None:
+        client = swiftclient.Connection(preauthurl=url, preauthtoken=token, retries=0)
+        count = 0
+        while not ending.is_set():
+            name, data = f"{number}-{count}", os.urandom(2000 + count)
+            try:
+                client.put_object("killed", name, data)
+                acknowledged[name] = data
+                if count % 3 == 2:
+                    old = f"{number}-{count - 1}"
+                    acknowledged.pop(old)
+                    client.delete_object("killed", old)
+            except Exception:
+                return
+            count += 1
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 120
+    while len(acknowledged) <= 60 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    cloud.kill()
+    ending.set()
+    for thread in threads:
+        thread.join(30)
+    cloud.up()
+    assert len(acknowledged) > 60
+    _check(by_own_user, store_folder(cloud), acknowledged)
+
+
+def _check(client: swiftclient.Connection, folder: Path, acknowledged: dict[str, bytes]) -> None:
+    for name, data in acknowledged.items():
+        assert client.get_object("killed", name)[1] == data
+    deadline = time.monotonic() + 60
+    while os.listdir(folder / "tmp") and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert os.listdir(folder / "tmp") == []
+    headers, entries = client.get_container("killed", full_listing=True)
+    listed: dict[str, Any] = {each["name"]: each for each in entries}
+    assert set(acknowledged) <= set(listed)
+    for name, entry in listed.items():
+        assert len(client.get_object("killed", name)[1]) == entry["bytes"]
+    assert int(headers["x-container-object-count"]) == len(listed)

@@ -1,0 +1,431 @@
+"""Uploads that are killed: whatever the moment, nothing is left in between and nothing is lost.
+
+The killed upload is a process of its own on the same database and folder, ended without any
+chance to clean up; the reconciler of this process then puts things right.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from nubelet.image import loose_data, reconcilers, snapshots, uploads
+from nubelet.image.model import image
+from nubelet.image.stores import Stores
+from nubelet.image.stores.file import FileStore, FileUpload
+from nubelet.kernel import clock
+from tests.cloud import TestedCloud, make_cloud
+
+URL = "/image/v2/images"
+DATA = os.urandom(3 << 20)
+OCTETS = {"Content-Type": "application/octet-stream"}
+
+
+@pytest.fixture
+def tested(tmp_path: Path) -> Iterator[TestedCloud]:
+    made = make_cloud(tmp_path, services=("image",))
+    yield made
+    made.close()
+    clock.use_source(None)
+
+
+def create(tested: TestedCloud) -> str:
+    made = tested.client().post(URL, json={"disk_format": "raw", "container_format": "bare"})
+    identifier: str = made.json()["id"]
+    return identifier
+
+
+def show(tested: TestedCloud, one: str) -> Any:
+    return tested.client().get(f"{URL}/{one}").json()
+
+
+def files(tested: TestedCloud) -> list[str]:
+    folder = tested.cloud.settings.image.directory
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def killed_at(tested: TestedCloud, one: str, moment: str) -> None:
+    """Upload in another process, which ends without warning at a moment."""
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            SCRIPT,
+            tested.cloud.database.url,
+            str(tested.cloud.settings.state_dir),
+            one,
+            moment,
+        ],
+        timeout=60,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 9, done.stderr
+
+
+SCRIPT = """
+import sys
+from tests.operations.test_image_uploads import upload_until
+upload_until(*sys.argv[1:])
+"""
+
+
+def upload_until(url: str, state_dir: str, one: str, moment: str) -> None:
+    """What the other process does."""
+    from nubelet.image import Stores, find, make_stores
+    from nubelet.kernel.cloud import Cloud
+    from nubelet.kernel.database import Database
+    from nubelet.settings import load
+
+    write = FileUpload.write
+
+    def write_and_die(self: FileUpload, data: bytes) -> None:
+        write(self, data)
+        _die()
+
+    if moment == "while writing":
+        FileUpload.write = write_and_die  # type: ignore[method-assign]
+    elif moment == "before the rename":
+        FileUpload.commit = _die  # type: ignore[method-assign,assignment]
+    else:
+        uploads._finish = _die  # type: ignore[assignment]
+    settings = load(environ={}, overrides={"state_dir": Path(state_dir)})
+    cloud = Cloud(settings, Database(url), None, ())  # type: ignore[arg-type]
+    cloud.provide(Stores, make_stores(settings))
+    ctx = Caller(cloud)
+    with cloud.database.read() as tx:
+        found = find(ctx, tx, one)  # type: ignore[arg-type]
+    uploads.receive(ctx, found, iter([DATA[: 1 << 20], DATA[1 << 20 :]]))  # type: ignore[arg-type]
+
+
+class Caller:
+    """An administrator, without a token."""
+
+    is_admin, project_id = True, None
+
+    def __init__(self, cloud: Any) -> None:
+        self.cloud = cloud
+
+    def allows(self, rule: str, target: Any) -> bool:
+        """Everything."""
+        return True
+
+
+def _die(*_: object) -> None:
+    os._exit(9)
+
+
+MOMENTS = ["while writing", "before the rename", "after the rename"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_killed_upload_can_be_repeated(tested: TestedCloud, moment: str) -> None:
+    one = create(tested)
+    killed_at(tested, one, moment)
+    assert show(tested, one)["status"] == "saving"
+    assert files(tested)
+    reconcilers.clean_up_uploads(tested.cloud)
+    assert show(tested, one)["status"] == "saving"  # it might still be alive
+    begun = clock.now()
+    clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 1) * 1_000_000)
+    reconcilers.clean_up_uploads(tested.cloud)
+    clock.use_source(None)
+    shown = show(tested, one)
+    assert (shown["status"], shown["size"], shown["checksum"]) == ("queued", None, None)
+    assert files(tested) == []
+    answer = tested.client().put(f"{URL}/{one}/file", content=DATA, headers=OCTETS)
+    assert answer.status_code == 204
+    assert tested.client().get(f"{URL}/{one}/file").content == DATA
+    assert reconcilers.check(tested.cloud) == []
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_an_image_deleted_after_its_upload_was_killed_leaves_nothing(
+    tested: TestedCloud, moment: str
+) -> None:
+    one = create(tested)
+    killed_at(tested, one, moment)
+    assert tested.client().delete(f"{URL}/{one}").status_code == 204
+    tested.settle()  # the data belongs to the deletion's operation until that has ended
+    reconcilers.clean_up_uploads(tested.cloud)
+    assert files(tested) == []
+
+
+class SlowData:
+    """Data that stops in the middle until it is let go."""
+
+    def __init__(self) -> None:
+        self.go_on, self.waits = threading.Event(), threading.Event()
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield DATA[: 1 << 20]
+        self.waits.set()
+        self.go_on.wait(100)
+        yield DATA[1 << 20 :]
+
+
+def start_slow(tested: TestedCloud, one: str) -> tuple[SlowData, threading.Thread, list[Any]]:
+    data, raised = SlowData(), []
+    ctx = Caller(tested.cloud)
+
+    def work() -> None:
+        from nubelet.image import find
+
+        try:
+            with tested.cloud.database.read() as tx:
+                found = find(ctx, tx, one)  # type: ignore[arg-type]
+            uploads.receive(ctx, found, iter(data))  # type: ignore[arg-type]
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert data.waits.wait(60)
+    return data, thread, raised
+
+
+def test_a_slow_upload_is_not_taken_for_dead(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clock goes on only when the lease was renewed, and stays before its end: what is to be
+    seen does not depend on how quick this machine is."""
+    monkeypatch.setattr(uploads, "RENEW_SECONDS", 0.05)
+    one, now = create(tested), [clock.now()]
+    monkeypatch.setattr(clock, "_source", lambda: now[0])
+    data, thread, raised = start_slow(tested, one)
+    for _ in range(5):  # in all three times as long as a lease
+        now[0] += 12_000_000
+        _until(lambda: _lease_of(tested, one) == now[0] + uploads.LEASE_SECONDS * 1_000_000)
+        reconcilers.clean_up_uploads(tested.cloud)
+    assert show(tested, one)["status"] == "saving"
+    data.go_on.set()
+    thread.join()
+    assert raised == []
+    assert tested.client().get(f"{URL}/{one}/file").content == DATA
+
+
+def _lease_of(tested: TestedCloud, one: str) -> int:
+    with tested.cloud.database.read() as tx:
+        return int(tx.scalar(sa.select(image.c.lease_until).where(image.c.id == one)))
+
+
+def _until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.01)
+
+
+def test_a_client_that_sends_nothing_any_more_loses_the_image(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "RENEW_SECONDS", 0.05)
+    one = create(tested)
+    data, thread, raised = start_slow(tested, one)
+
+    def is_free() -> bool:
+        reconcilers.clean_up_uploads(tested.cloud)
+        return bool(show(tested, one)["status"] == "queued")
+
+    with monkeypatch.context() as hasty:  # for this upload: the next one is not that slow
+        hasty.setattr(uploads, "IDLE_SECONDS", 0.1)
+        hasty.setattr(uploads, "_lease", lambda: clock.now() + 300_000)
+        _until(is_free)
+    answer = tested.client().put(f"{URL}/{one}/file", content=b"other", headers=OCTETS)
+    assert answer.status_code == 204
+    data.go_on.set()
+    thread.join()
+    assert "taken for dead" in raised[0].message
+    assert tested.client().get(f"{URL}/{one}/file").content == b"other"
+    assert files(tested) == [one]
+
+
+def test_an_image_can_be_deleted_while_its_data_comes(tested: TestedCloud) -> None:
+    one = create(tested)
+    data, thread, raised = start_slow(tested, one)
+    assert tested.client().delete(f"{URL}/{one}").status_code == 204
+    data.go_on.set()
+    thread.join()
+    assert "deleted" in raised[0].message
+    reconcilers.clean_up_uploads(tested.cloud)
+    assert files(tested) == []
+
+
+def test_only_one_upload_at_a_time(tested: TestedCloud) -> None:
+    one = create(tested)
+    data, thread, _ = start_slow(tested, one)
+    answer = tested.client().put(f"{URL}/{one}/file", content=b"other", headers=OCTETS)
+    assert answer.status_code == 409
+    data.go_on.set()
+    thread.join()
+    assert tested.client().get(f"{URL}/{one}/file").content == DATA
+
+
+def test_a_late_cleaner_leaves_the_next_upload_alone(tested: TestedCloud) -> None:
+    """It slept until another one had cleaned up and the image was sent anew."""
+    one, begun = create(tested), clock.now()
+    killed_at(tested, one, "while writing")
+    died = image.c.id == one, image.c.status == "saving"
+    taken = uploads.take(tested.cloud, *died)
+    assert taken.image_ids == [one]
+    clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 60) * 1_000_000)
+    reconcilers.clean_up_uploads(tested.cloud)
+    assert show(tested, one)["status"] == "queued"
+
+    def sent() -> Iterator[bytes]:
+        yield DATA[: 1 << 20]
+        uploads.clean_up(tested.cloud, taken)
+        yield DATA[1 << 20 :]
+
+    answer = tested.client().put(f"{URL}/{one}/file", content=sent(), headers=OCTETS)
+    assert answer.status_code == 204, answer.text
+    assert tested.client().get(f"{URL}/{one}/file").content == DATA
+
+
+def test_who_fills_an_image_waits_for_a_cleaner(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reconciler has taken the image for dead and is about to remove what lies there, when
+    another process goes on with the operation that fills it."""
+    one, begun = create(tested), clock.now()
+    killed_at(tested, one, "while writing")
+    clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 60) * 1_000_000)
+    is_about_to, may_go_on = threading.Event(), threading.Event()
+    remove = loose_data.remove
+
+    def remove_late(*words: Any, **more: Any) -> None:
+        if threading.current_thread() is cleaner:
+            is_about_to.set()
+            assert may_go_on.wait(60)
+        remove(*words, **more)
+
+    monkeypatch.setattr(loose_data, "remove", remove_late)
+    cleaner = threading.Thread(target=reconcilers.clean_up_uploads, args=(tested.cloud,))
+    cleaner.start()
+    assert is_about_to.wait(60)
+
+    def clean() -> None:
+        may_go_on.set()
+        cleaner.join()
+
+    def sent() -> Iterator[bytes]:
+        yield DATA[: 1 << 20]
+        clean()
+        yield DATA[1 << 20 :]
+
+    run: Any = types.SimpleNamespace(cloud=tested.cloud)
+    if not snapshots.fill(run, one, sent()):
+        clean()
+        assert snapshots.fill(run, one, iter([DATA]))
+    assert tested.client().get(f"{URL}/{one}/file").content == DATA
+    assert files(tested) == [one]
+
+
+def test_a_cleaner_that_stands_still_before_it_deletes_harms_nobody(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has looked that the data is nobody's, and stands still (SIGSTOP, a machine that sleeps)
+    for longer than its lease: another one would clean up, and the image be sent anew."""
+    one, begun = create(tested), clock.now()
+    killed_at(tested, one, "after the rename")
+    late = [begun + (uploads.LEASE_SECONDS + 60) * 1_000_000]
+    monkeypatch.setattr(clock, "_source", lambda: late[0])
+    delete, sent = FileStore.delete, threading.Event()
+    answers: list[int] = []
+
+    def others() -> None:
+        late[0] += (uploads.LEASE_SECONDS + 1) * 1_000_000
+        reconcilers.clean_up_uploads(tested.cloud)
+        answer = tested.client().put(f"{URL}/{one}/file", content=DATA, headers=OCTETS)
+        answers.append(answer.status_code)
+        sent.set()
+
+    thread = threading.Thread(target=others)
+
+    def delete_late(self: FileStore, key: str) -> None:
+        if threading.current_thread() is not thread and not thread.ident:
+            thread.start()
+            sent.wait(5)  # whoever has to wait for this cleaner goes on after it
+        delete(self, key)
+
+    monkeypatch.setattr(FileStore, "delete", delete_late)
+    reconcilers.clean_up_uploads(tested.cloud)
+    thread.join(60)
+    assert answers == [204]
+    assert tested.client().get(f"{URL}/{one}/file").content == DATA
+    assert files(tested) == [one]
+    assert reconcilers.check(tested.cloud) == []
+
+
+def test_nobody_begins_to_write_what_a_cleaner_is_removing(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, store = create(tested), tested.cloud.get(Stores).default.name
+    with tested.cloud.database.write() as tx:
+        loose_data.note(tx, one, store, one)
+    removing, may_go_on, noted = threading.Event(), threading.Event(), threading.Event()
+
+    def delete_slowly(self: FileStore, key: str) -> None:
+        removing.set()
+        may_go_on.wait(60)
+
+    def note() -> None:
+        with tested.cloud.database.write() as tx:
+            loose_data.note(tx, one, store, one)
+        noted.set()
+
+    monkeypatch.setattr(FileStore, "delete", delete_slowly)
+    with ThreadPoolExecutor(2) as pool:
+        with tested.cloud.database.read() as tx:
+            found = loose_data.find(tx)
+        cleaner = pool.submit(loose_data.remove, tested.cloud, found)
+        assert removing.wait(60)
+        writer = pool.submit(note)
+        assert not noted.wait(0.5)
+        may_go_on.set()
+        cleaner.result(60)
+        writer.result(60)
+    with tested.cloud.database.read() as tx:
+        assert len(loose_data.find(tx)) == 1  # that of the writer stays
+
+
+def test_no_image_is_saving_half_a_minute_after_a_kill(tested: TestedCloud) -> None:
+    [loop] = [each for each in reconcilers.RECONCILERS if each.name == "image.end_dead_uploads"]
+    assert uploads.LEASE_SECONDS + loop.period_seconds <= 25, "the rest is for the work itself"
+    one = create(tested)
+    killed_at(tested, one, "after the rename")
+    lease_ends = _lease_of(tested, one)
+    clock.use_source(lambda: lease_ends + 1)
+    loop.run(tested.cloud)
+    clock.use_source(None)
+    assert show(tested, one)["status"] == "queued"
+    assert files(tested) == []
+
+
+def test_the_doctor_sees_what_is_wrong(tested: TestedCloud) -> None:
+    one, two = create(tested), create(tested)
+    folder = tested.cloud.settings.image.directory
+    for each in (one, two):
+        tested.client().put(f"{URL}/{each}/file", content=DATA, headers=OCTETS)
+    assert reconcilers.check(tested.cloud) == []
+    (folder / one).unlink()
+    (folder / two).write_bytes(b"short")
+    (folder / "stray").write_bytes(b"x")
+    told = "\n".join(reconcilers.check(tested.cloud))
+    assert f"{one}" in told
+    assert "missing" in told
+    assert "should have" in told
+    assert "stray" in told

@@ -1,0 +1,137 @@
+"""What is carried out an hour later takes what is nobody's, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nubelet.kernel.errors import ApiError
+from nubelet.object_store.s3 import garbage, multipart, parts, removing, versions
+from nubelet.object_store.s3.errors import S3Error
+from nubelet.object_store.storage import ObjectPath, timestamps
+from nubelet.object_store.storage import objects as storage_objects
+from tests.operations.test_object_store_crash import Api
+from tests.operations.test_s3_crash import BUCKET, _small_parts, ask, begin, body, complete, kept
+
+pytestmark = pytest.mark.crash
+small_parts = _small_parts
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Api:
+    return Api(tmp_path)
+
+
+def sweep(api: Api) -> None:
+    garbage.sweep_until(api.store, timestamps.seconds(timestamps.now()) + 60)
+
+
+def test_parts_stay_though_a_listing_of_versions_is_behind(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}", x_versions_enabled="true")
+    complete(api, begin(api))
+    complete(api, begin(api))  # the first is a version now
+    before = kept(api)
+    monkeypatch.setattr(versions, "of_key", lambda *what: iter(()))
+    sweep(api)
+    assert kept(api) == before
+    assert body(api) == b"aaaaaaabbbbb"
+
+
+def test_parts_stay_that_become_a_versions_meanwhile(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The null version is moved from under the name when the key is written again."""
+    api("PUT", f"/{BUCKET}")
+    complete(api, begin(api))
+    parts_then = kept(api)
+    api("POST", f"/{BUCKET}", x_versions_enabled="true")
+    path = ObjectPath("AUTH_p", BUCKET, "k")
+    garbage.intend(api.store, path, "", parts_then)
+    named, is_written = garbage._named, []
+
+    def named_and_written(store: Any, path: ObjectPath, version: str) -> Any:
+        yield from named(store, path, version)
+        if not is_written:
+            is_written.append(True)
+            api("PUT", f"/{BUCKET}/k", b"newer")
+
+    monkeypatch.setattr(garbage, "_named", named_and_written)
+    sweep(api)
+    assert is_written
+    assert set(parts_then) <= set(kept(api))
+
+
+def test_an_upload_whose_bytes_are_gone_is_not_completed(api: Api) -> None:
+    """Its abort, or an earlier completion, died in the middle."""
+    api("PUT", f"/{BUCKET}")
+    upload_id = begin(api)
+    gone = parts.bytes_of(ask(api, "GET", "k"), upload_id)[:1]
+    there = parts.of_upload(ask(api, "GET", "k"), upload_id).values()
+    parts.remove(ask(api, "DELETE", "k"), gone)
+    named = "".join(
+        f"<Part><PartNumber>{each.number}</PartNumber><ETag>{each.etag}</ETag></Part>"
+        for each in there
+    )
+    document = f"<CompleteMultipartUpload>{named}</CompleteMultipartUpload>".encode()
+    with pytest.raises(S3Error) as caught:
+        multipart.complete(ask(api, "POST", "k", document, uploadId=upload_id))
+    assert caught.value.s3_code == "InvalidPart"
+    assert body(api) is None
+
+
+def test_a_full_disk_can_be_emptied(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api("PUT", f"/{BUCKET}")
+    complete(api, begin(api))
+    other = begin(api, "other")
+    monkeypatch.setattr(storage_objects, "RESERVE_BYTES", 1 << 60)
+    statvfs = os.statvfs
+
+    def nearly_full(path: str) -> Any:
+        room = statvfs(path)
+        return SimpleNamespace(f_blocks=room.f_blocks, f_frsize=room.f_frsize, f_bavail=1)
+
+    monkeypatch.setattr(os, "statvfs", nearly_full)
+    assert api("PUT", f"/{BUCKET}/new", b"x").status == 507
+    removing.remove(ask(api, "DELETE", "k"), "k", "", {})
+    multipart.abort(ask(api, "DELETE", "other", uploadId=other))
+    assert kept(api) == []
+
+
+def test_one_that_cannot_be_carried_out_keeps_nobody_waiting(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}")
+    complete(api, begin(api))
+    [first, second] = kept(api)
+    garbage.intend(api.store, ObjectPath("AUTH_p", BUCKET, "away"), "", [first])
+    garbage.intend(api.store, ObjectPath("AUTH_p", BUCKET, "other"), "", [second])
+    named = garbage._named
+
+    def unless_away(store: Any, path: ObjectPath, version: str) -> Any:
+        if path.object == "away":
+            raise ApiError("Devices do not answer.", status=503)
+        return named(store, path, version)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(garbage, "_named", unless_away)
+        with pytest.raises(ApiError):
+            sweep(api)
+    assert kept(api) == [first]
+    sweep(api)  # that one was not forgotten
+    assert kept(api) == []
+
+
+def test_a_version_that_became_the_current_one_is_not_removed_as_an_old_one(api: Api) -> None:
+    api("PUT", f"/{BUCKET}", x_versions_enabled="true")
+    api("PUT", f"/{BUCKET}/k", b"one")
+    current = versions.under_name(api.store, ObjectPath("AUTH_p", BUCKET, "k"))
+    assert current is not None
+    with pytest.raises(S3Error):
+        removing.remove_version(ask(api, "DELETE", "k"), current, unless_current=True)
+    assert body(api) == b"one"

@@ -1,0 +1,79 @@
+"""What the answers of several replicas mean together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nubelet.kernel.errors import ServiceUnavailable
+from nubelet.object_store.cluster.client import Client
+from nubelet.object_store.cluster.messages import Peer, Written
+from nubelet.object_store.cluster.quorum import Outcome, settle, with_brought
+from nubelet.object_store.storage import ObjectPath, Outdated
+from tests.object_cluster import ACCOUNT, ObjectCluster
+
+OLD, NOW, NEW = (f"170000000{number}.00000" for number in range(3))
+PEERS = [Peer(ip="127.0.0.1", port=1, device=f"d{number}") for number in range(3)]
+
+
+def answered(*errors: Exception | None) -> list[Outcome[Written]]:
+    return [
+        Outcome(peer, None if error else Written(timestamp=NOW), error)
+        for peer, error in zip(PEERS, errors, strict=True)
+    ]
+
+
+def test_a_write_that_a_replicator_brought_is_there() -> None:
+    outcomes = answered(None, Outdated(NOW), Outdated(NOW))
+    with pytest.raises(Outdated):
+        settle(outcomes, 2)
+    assert len(settle(with_brought(outcomes, NOW, Written(timestamp=NOW)), 2)) == 3
+
+
+@pytest.mark.parametrize(
+    "errors",
+    [
+        (None, Outdated(NEW), Outdated(NEW)),  # somebody else wrote
+        (Outdated(NOW), Outdated(NOW), Outdated(NOW)),  # so did who wrote at the same time
+    ],
+)
+def test_what_others_wrote_is_no_success(errors: tuple[Exception | None, ...]) -> None:
+    with pytest.raises(Outdated):
+        settle(with_brought(answered(*errors), NOW, Written(timestamp=NOW)), 2)
+
+
+@pytest.mark.parametrize(("newest", "is_done"), [(NOW, True), (NEW, False)])
+@pytest.mark.parametrize("change", ["delete", "post"])
+def test_a_change_that_a_replicator_brought_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, newest: str, is_done: bool
+) -> None:
+    cluster = ObjectCluster(tmp_path)
+    asked: list[str] = []
+    first: dict[str, Any] = {}
+
+    def call(self: Client, address: Any, name: str, arguments: Any, type: Any) -> Written:
+        asked.append(name)
+        if first.setdefault("address", address) != address:
+            raise Outdated(newest)
+        return Written(timestamp=arguments.timestamp)
+
+    monkeypatch.setattr(Client, "call", call)
+    path = ObjectPath(ACCOUNT, "c", "o")
+
+    def ask() -> None:
+        if change == "delete":
+            cluster.storage.delete_object(path, 0, NOW)
+        else:
+            cluster.storage.post_object(path, 0, NOW, {})
+
+    try:
+        if is_done:
+            ask()
+        else:
+            with pytest.raises((Outdated, ServiceUnavailable)):
+                ask()
+        assert asked == [f"object_{change}"] * 3
+    finally:
+        cluster.stop()
