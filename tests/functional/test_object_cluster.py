@@ -108,6 +108,22 @@ def test_writes_decide_by_their_timestamps(cluster: ObjectCluster, container: st
         cluster.storage.container(ACCOUNT, container)
 
 
+@pytest.mark.parametrize("how", ["replaced", "deleted"])
+def test_who_has_opened_an_object_reads_it_to_its_end(
+    cluster: ObjectCluster, container: str, how: str
+) -> None:
+    storage, path = cluster.storage, ObjectPath(ACCOUNT, container, "o")
+    old = b"old" * 100_000
+    storage.put_object(path, 0, timestamps.now(), {}, [old])
+    opened = storage.open_object(path, 0)
+    if how == "replaced":
+        storage.put_object(path, 0, timestamps.now(), {}, [b"new" * 100_000])
+    else:
+        storage.delete_object(path, 0, timestamps.now())
+    assert b"".join(opened.read(10)) == old[10:]
+    opened.close()
+
+
 def test_a_body_that_breaks_off_leaves_nothing(cluster: ObjectCluster, container: str) -> None:
     path = put(cluster, container, "o", b"before")
 

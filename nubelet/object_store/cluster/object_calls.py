@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from nubelet.kernel.errors import ApiError, BadRequest, PreconditionFailed
 from nubelet.object_store.cluster import wire
 from nubelet.object_store.cluster.devices import Device, Update
+from nubelet.object_store.cluster.held_objects import HeldObjects, Version
 from nubelet.object_store.cluster.linking import link_ahead
 from nubelet.object_store.cluster.messages import (
     DAMAGED,
@@ -74,6 +76,7 @@ class ObjectCalls:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+        self._held = HeldObjects()
 
     # --- For proxies --------------------------------------------------------------------------
 
@@ -141,7 +144,8 @@ class ObjectCalls:
         device, place = self._find(asked.device, asked.policy, asked.path)
         opened = device.objects.open(asked.policy, place)
         if not asked.inline or opened.size > INLINE_BYTES:
-            opened.close()
+            timestamp = opened.metadata["x-backend-data-timestamp"]
+            self._held.hold(Version(asked.device, asked.policy, place, timestamp), opened)
             answer = Opened(metadata=opened.metadata, size=opened.size)
             return Stream(answer, 0, iter(()))
         data = b"".join(opened.read())
@@ -157,13 +161,22 @@ class ObjectCalls:
         """Bytes of a version, and one more (`GOOD`, `DAMAGED`). Raises Missing."""
         asked = wire.decode(call.arguments, ReadObject)
         device, place = self._find(asked.device, asked.policy, asked.path)
-        opened = device.objects.open(asked.policy, place)
-        if opened.metadata["x-backend-data-timestamp"] != asked.timestamp:
-            opened.close()
-            raise Missing("object", asked.path.object)
+        opened = self._version(device, asked, place)
         end = min(asked.end, opened.size)
         pieces = self._checked(device, asked.policy, place, opened, asked.start, end)
         return Stream(Nothing(), max(0, end - asked.start) + 1, pieces)
+
+    def _version(self, device: Device, asked: ReadObject, place: str) -> engine.Opened:
+        """What is there, else what was when the reader opened it. Raises Missing."""
+        with suppress(Missing):
+            opened = device.objects.open(asked.policy, place)
+            if opened.metadata["x-backend-data-timestamp"] == asked.timestamp:
+                return opened
+            opened.close()
+        held = self._held.find(Version(asked.device, asked.policy, place, asked.timestamp))
+        if held is None:
+            raise Missing("object", asked.path.object)
+        return held
 
     def _checked(
         self, device: Device, policy: int, place: str, opened: engine.Opened, start: int, end: int
