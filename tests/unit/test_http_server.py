@@ -29,10 +29,12 @@ class World:
         self.read: Callable[[Body], str] = lambda body: md5(b"".join(body.chunks()))
         self.failures: list[BaseException] = []
         self.ways: list[bool] = []
+        self.paths: list[str] = []
         self.port = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         loop = asyncio.get_running_loop()
+        self.paths.append(scope["path"])
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
         body = Body(receive, headers, loop, scope.get("extensions"))
         try:
@@ -175,3 +177,21 @@ def test_a_client_that_goes_away_in_the_middle(world: World) -> None:
     client.close()
     assert world.failed_with(ClientGone)
     assert ask(world.connect(), b"next") == md5(b"next")
+
+
+def test_a_path_of_raw_utf_8_is_understood_as_if_it_was_quoted(world: World) -> None:
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
+        for path, length in (
+            ("/ö/日本", 0),
+            ("/%C3%B6", 5),
+            ("/ü", LARGE),
+            ("/é?x=à", 3),
+            ("/a", 0),
+        ):
+            line = f"PUT {path} HTTP/1.1\r\n".encode()
+            client.sendall(line[:6])  # a network may cut it anywhere, also in a letter
+            time.sleep(0.05)
+            client.sendall(line[6:] + f"Host: x\r\nContent-Length: {length}\r\n\r\n".encode())
+            client.sendall("ö".encode()[:1] * length)
+            assert wait_for(client, b"\r\n\r\n" + md5("ö".encode()[:1] * length).encode())
+    assert world.paths == ["/ö/日本", "/ö", "/ü", "/é", "/a"]

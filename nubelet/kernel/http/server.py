@@ -4,12 +4,16 @@ A large body with a Content-Length does not pass the parser and the event loop: 
 wants it (`Body.chunks`) takes it from the kernel in large pieces, without copies. Meanwhile the
 loop does not read from the connection; once the answer is sent, what the thread left of the body
 is skipped, and the next request is parsed as ever. Chunked bodies and small ones go uvicorn's way.
+
+Clients that send a path as raw UTF-8 (curl does, when it is typed so) are understood as if they had
+quoted it, which the parser by itself would refuse.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 import socket
 
@@ -19,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from nubelet.kernel.http.bodies import DIRECT_BODY, ClientGone
 
 DIRECT_BYTES = 1 << 18  # smaller bodies have arrived by the time a thread could ask for them
+_BEYOND_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 class Protocol(HttpToolsProtocol):
@@ -28,6 +33,7 @@ class Protocol(HttpToolsProtocol):
     _length = 0  # of the request's body, as far as it can be taken; 0: it cannot
     _parsed = 0  # bytes of it that the parser has handed out
     _skipped = 0  # bytes of a taken body that nobody wants and that are still to come
+    _in_request_line = True
 
     def on_message_begin(self) -> None:
         """Parser: a request begins."""
@@ -52,6 +58,11 @@ class Protocol(HttpToolsProtocol):
         self._parsed += len(body)
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        """Parser: a request is there to its end."""
+        self._in_request_line = True
+        super().on_message_complete()
+
     def take_body(self) -> DirectBody | None:
         """The body, to be read by a thread; None if it has to be received. In the event loop."""
         left = self._length - self._parsed
@@ -64,6 +75,7 @@ class Protocol(HttpToolsProtocol):
         waits, self.cycle.waiting_for_100_continue = self.cycle.waiting_for_100_continue, False
         # The parser waits for bytes that it will not see; another one reads the next request.
         self.parser = httptools.HttpRequestParser(self)
+        self._in_request_line = True
         self._direct = DirectBody(self, first, left, waits)
         return self._direct
 
@@ -83,6 +95,11 @@ class Protocol(HttpToolsProtocol):
             if not data:
                 self._unset_keepalive_if_required()
                 return
+        if self._in_request_line:
+            line, end, rest = data.partition(b"\n")
+            self._in_request_line = not end
+            if not line.isascii():
+                data = _BEYOND_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
         super().data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
