@@ -102,6 +102,29 @@ class S3:
             "project": found[0]["id"],
         }
 
+    def new_user_key(self, role: str) -> dict[str, str]:
+        """EC2 credentials of a new user who has one role in the administrator's project."""
+        self._count += 1
+        base, project = "/identity/v3", self.key["project"]
+        with self.cloud.client() as client:
+            user = {"name": f"user-{self._count}", "domain_id": "default"}
+            user_id = client.post(f"{base}/users", json={"user": user}).json()["user"]["id"]
+            roles = client.get(f"{base}/roles", params={"name": role}).json()["roles"]
+            if not roles:
+                roles = [client.post(f"{base}/roles", json={"role": {"name": role}}).json()["role"]]
+            path = f"{base}/projects/{project}/users/{user_id}/roles/{roles[0]['id']}"
+            assert client.put(path).status_code == 204
+            answer = client.post(
+                f"{base}/users/{user_id}/credentials/OS-EC2", json={"tenant_id": project}
+            )
+            assert answer.status_code == 201, answer.text
+            credential = answer.json()["credential"]
+        return {
+            "aws_access_key_id": credential["access"],
+            "aws_secret_access_key": credential["secret"],
+            "project": project,
+        }
+
     @property
     def token(self) -> str:
         return self.cloud.token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import socket
@@ -14,13 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import swiftclient
+from botocore.client import Config
+from botocore.exceptions import ClientError
 
 from tests.functional.command import CommandCloud
 
 pytestmark = pytest.mark.functional
-USERS = {"test:tester": "testing .admin"}
+USERS = {
+    "test:tester": "testing .admin",
+    "test:guest": "guesting",
+    "test2:tester2": "testing2 .admin",
+}
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +76,45 @@ def test_swiftclient(request: pytest.FixtureRequest, fixture: str) -> None:
     client.delete_object("box", "a/ü")
     client.delete_container("box")
     assert "slo" in client.get_capabilities()
+
+
+def s3_client(cloud: CommandCloud, user: str, key: str, version: str = "s3v4") -> Any:
+    """Of a user of the store's own."""
+    return boto3.client(
+        "s3",
+        endpoint_url=f"{cloud.url}/s3",
+        region_name="us-east-1",
+        aws_access_key_id=user,
+        aws_secret_access_key=key,
+        config=Config(
+            s3={"addressing_style": "path"}, signature_version=version, retries={"max_attempts": 0}
+        ),
+    )
+
+
+@pytest.mark.parametrize("version", ["s3v4", "s3"])
+def test_s3_for_users_of_the_store(
+    cloud: CommandCloud, by_own_user: swiftclient.Connection, version: str
+) -> None:
+    owner = s3_client(cloud, "test:tester", "testing", version)
+    owner.create_bucket(Bucket="bucket")
+    owner.put_object(Bucket="bucket", Key="a/ü", Body=io.BytesIO(b"data" * 100_000))
+    assert by_own_user.get_object("bucket", "a/ü")[1] == b"data" * 100_000
+    assert owner.list_buckets()["Owner"]["ID"] == "test"
+    for user, key, code in (
+        ("test:tester", "wrong", "SignatureDoesNotMatch"),
+        ("test:nobody", "testing", "InvalidAccessKeyId"),
+        ("test:guest", "guesting", "AccessDenied"),
+        ("test2:tester2", "testing2", "AccessDenied"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            s3_client(cloud, user, key, version).get_object(Bucket="bucket", Key="a/ü")
+        assert caught.value.response["Error"]["Code"] == code
+    owner.put_object_acl(Bucket="bucket", Key="a/ü", GrantRead="id=test2")
+    other = s3_client(cloud, "test2:tester2", "testing2", version)
+    assert other.get_object(Bucket="bucket", Key="a/ü")["ContentLength"] == 400_000
+    owner.delete_object(Bucket="bucket", Key="a/ü")
+    owner.delete_bucket(Bucket="bucket")
 
 
 def swift(cloud: CommandCloud, folder: Path, *words: str) -> str:

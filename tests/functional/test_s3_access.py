@@ -39,6 +39,28 @@ def refused(do: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
 DENIED = (403, "AccessDenied")
 
 
+def test_what_members_of_the_project_may_do_is_for_their_roles_to_say(s3: S3, client: Any) -> None:
+    bucket = s3.bucket(client)
+    client.put_object(Bucket=bucket, Key="k", Body=b"1")
+    key = {"Bucket": bucket, "Key": "k"}
+    reader, other = s3.client(s3.new_user_key("reader")), s3.client(s3.new_user_key("gardener"))
+    assert reader.get_object(**key)["Body"].read() == b"1"
+    assert reader.list_objects_v2(Bucket=bucket)["KeyCount"] == 1
+    assert refused(other.get_object, **key) == DENIED
+    assert refused(other.list_objects_v2, Bucket=bucket) == DENIED
+    assert refused(other.get_object_acl, **key) == DENIED
+    for somebody in (reader, other):
+        assert refused(somebody.put_object, **key, Body=b"2") == DENIED
+        assert refused(somebody.delete_object, **key) == DENIED
+        assert refused(somebody.create_multipart_upload, **key) == DENIED
+        assert refused(somebody.put_object_acl, **key, ACL="public-read") == DENIED
+        assert refused(somebody.put_bucket_acl, Bucket=bucket, ACL="public-read") == DENIED
+        assert refused(somebody.delete_bucket, Bucket=bucket) == DENIED
+    client.put_object_acl(**key, ACL="authenticated-read")
+    assert other.get_object(**key)["Body"].read() == b"1"
+    assert client.get_object(**key)["Body"].read() == b"1"
+
+
 def test_grants_of_a_bucket(s3: S3, client: Any, stranger: Any, stranger_key: Any) -> None:
     bucket = s3.bucket(client)
     client.put_object(Bucket=bucket, Key="k", Body=b"1")

@@ -3,6 +3,8 @@
     GET /auth/v1.0 with X-Auth-User: account:user, X-Auth-Key: the password
     -> X-Storage-Url, X-Auth-Token
 
+S3's clients sign with the password: the access key is `account:user` (s3/signers.py).
+
 A token says who its bearer is and until when, signed with a secret of the store; nothing is kept
 of it. A user who is taken out of the settings, or whose password changes, has none any more.
 
@@ -28,6 +30,7 @@ from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import Call, Proceed
 from nubelet.object_store.features.authorization import PREFIX as ACCOUNT_PREFIX
 from nubelet.object_store.features.authorization import RESELLER
+from nubelet.settings import Settings
 
 TOKEN_SECONDS = 86_400
 _TOKEN = "AUTH_tk"  # noqa: S105 - how its tokens begin
@@ -48,6 +51,12 @@ def own_auth(call: Call, proceed: Proceed) -> Response:
         if name is not None:
             call.ctx.credentials = credentials(name, users[name])
     return proceed(call)
+
+
+def find_user(settings: Settings, name: str) -> tuple[str, Credentials] | None:
+    """The password of a user, with which S3's clients sign, and what the user may claim."""
+    entry = settings.object_store.users.get(name, "")
+    return (entry.split()[0], credentials(name, entry)) if entry.split() else None
 
 
 def credentials(name: str, entry: str) -> Credentials:

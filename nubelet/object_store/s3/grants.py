@@ -125,6 +125,8 @@ def _whom(ctx: Context, kind: str, value: str) -> str:
 def _is_project(ctx: Context, identifier: str) -> bool:
     from nubelet import identity
 
+    if any(name.partition(":")[0] == identifier for name in ctx.cloud.settings.object_store.users):
+        return True  # an account of the store's own users
     with ctx.cloud.database.read() as tx:
         return bool(identity.project_names(tx, [identifier]))
 

@@ -220,7 +220,13 @@ def _granted(asked: Asked, call: Call, info: ContainerInfo, action: str) -> bool
     hides_public = "IgnorePublicAcls" in blocked(info)
 
     def allow(kept: str | None, permission: str) -> bool:
-        found = grants.of_kept(kept, owner)
+        # What its own members may do is for their roles to say: the project's full control is that
+        # of those who own the account.
+        found = [
+            each
+            for each in grants.of_kept(kept, owner)
+            if each.whom != f"{grants.PROJECT}{owner}" or project != owner
+        ]
         if hides_public:
             found = [each for each in found if not each.is_public]
         return grants.allow(found, permission, project, is_known)

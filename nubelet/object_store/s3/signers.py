@@ -1,4 +1,5 @@
-"""From a signature to the credentials of its maker, by the identity service's EC2 credentials.
+"""From a signature to the credentials of its maker: by the identity service's EC2 credentials, or
+by the password of a user of the store's own (`object_store.users`), whose key is `account:user`.
 
 A key is worth what its user is now. Access rules of an application credential that a key was made
 with hold for its requests.
@@ -14,6 +15,7 @@ from nubelet import identity
 from nubelet.kernel.context import Context, Credentials
 from nubelet.kernel.errors import Unauthorized
 from nubelet.kernel.http.messages import Request
+from nubelet.object_store.features import own_auth
 from nubelet.object_store.s3 import signing
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.signing import Signature
@@ -37,16 +39,28 @@ def identify(ctx: Context, request: Request, bucket: str = "") -> Signed | None:
 
 def verify(ctx: Context, request: Request, signature: Signature) -> Signed:
     """Who made a signature; raises S3Error for one that nobody made who may."""
+    own = own_auth.find_user(ctx.cloud.settings, signature.access)
+    if own is not None:
+        secret, credentials = own
+        _check(signature, secret)
+        return Signed(signature, credentials, _key(signature, secret))
     with ctx.cloud.database.read() as tx:
         found = identity.find_ec2_credential(ctx.cloud, tx, signature.access)
         if found is None:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=signature.access)
-        if not signature.fits(found.secret):
-            raise S3Error("SignatureDoesNotMatch", AWSAccessKeyId=signature.access)
+        _check(signature, found.secret)
         route = f"{request.method} object-store {request.path}"
         try:
             credentials = identity.authorize_ec2_credential(ctx.cloud, tx, found, route)
         except Unauthorized:
             raise S3Error("AccessDenied", "The key is not good for this any more.") from None
-    key = signature.signing_key(found.secret) if signature.scope else b""
-    return Signed(signature, credentials, key)
+    return Signed(signature, credentials, _key(signature, found.secret))
+
+
+def _check(signature: Signature, secret: str) -> None:
+    if not signature.fits(secret):
+        raise S3Error("SignatureDoesNotMatch", AWSAccessKeyId=signature.access)
+
+
+def _key(signature: Signature, secret: str) -> bytes:
+    return signature.signing_key(secret) if signature.scope else b""

@@ -269,7 +269,8 @@ def _basic(date: str) -> str:
 
 
 def _header_v2(request: Request, given: str, bucket: str) -> Signature:
-    access, _, signature = given[4:].strip().partition(":")
+    # The key of a user of the store's own has a colon, a signature has none.
+    access, _, signature = given[4:].strip().rpartition(":")
     if not access or not signature:
         raise S3Error("AuthorizationHeaderMalformed")
     stated = request.headers.get("x-amz-date") or request.headers.get("date", "")
