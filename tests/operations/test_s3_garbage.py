@@ -36,7 +36,12 @@ def test_parts_stay_though_a_listing_of_versions_is_behind(
     api("PUT", f"/{BUCKET}", x_versions_enabled="true")
     complete(api, begin(api))
     complete(api, begin(api))  # the first is a version now
+    sweep(api)
     before = kept(api)
+    assert len(before) == 4
+    complete(api, begin(api))
+    added = {name for name in kept(api) if name.startswith("parts/")} - set(before)
+    before = sorted({*before, *added})
     monkeypatch.setattr(versions, "of_key", lambda *what: iter(()))
     sweep(api)
     assert kept(api) == before
@@ -49,6 +54,7 @@ def test_parts_stay_that_become_a_versions_meanwhile(
     """The null version is moved from under the name when the key is written again."""
     api("PUT", f"/{BUCKET}")
     complete(api, begin(api))
+    sweep(api)
     parts_then = kept(api)
     api("POST", f"/{BUCKET}", x_versions_enabled="true")
     path = ObjectPath("AUTH_p", BUCKET, "k")
@@ -100,6 +106,7 @@ def test_a_full_disk_can_be_emptied(api: Api, monkeypatch: pytest.MonkeyPatch) -
     assert api("PUT", f"/{BUCKET}/new", b"x").status == 507
     removing.remove(ask(api, "DELETE", "k"), "k", "", {})
     multipart.abort(ask(api, "DELETE", "other", uploadId=other))
+    sweep(api)
     assert kept(api) == []
 
 
@@ -108,6 +115,7 @@ def test_one_that_cannot_be_carried_out_keeps_nobody_waiting(
 ) -> None:
     api("PUT", f"/{BUCKET}")
     complete(api, begin(api))
+    sweep(api)
     [first, second] = kept(api)
     garbage.intend(api.store, ObjectPath("AUTH_p", BUCKET, "away"), "", [first])
     garbage.intend(api.store, ObjectPath("AUTH_p", BUCKET, "other"), "", [second])

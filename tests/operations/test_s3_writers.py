@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -373,6 +374,92 @@ def refused(change: Callable[[], object]) -> str:
     return translated(caught.value).s3_code
 
 
+@pytest.mark.parametrize("first", ["complete", "abort"])
+@pytest.mark.parametrize("when", ["put_object", "open_object"])
+def test_of_completing_an_upload_and_giving_it_up_at_the_same_moment_one_wins(
+    api: Api, monkeypatch: pytest.MonkeyPatch, first: str, when: str
+) -> None:
+    """The other one comes right behind any look at the upload's record, or write of it."""
+    for moment in range(20):
+        api("PUT", f"/{BUCKET}")
+        upload_id = begin(api)
+        ends = [lambda: complete(api, upload_id), lambda: given_up(api, upload_id)]  # noqa: B023
+        begun, other = ends if first == "complete" else ends[::-1]
+        call, seen = getattr(api.store, when), []
+
+        def then_other(path: Any, *what: Any, **how: Any) -> Any:
+            found = call(path, *what, **how)  # noqa: B023
+            seen.append(path)  # noqa: B023
+            if len(seen) == moment + 1:  # noqa: B023
+                monkeypatch.setattr(api.store, when, call)  # noqa: B023
+                with suppress(S3Error):
+                    other()  # noqa: B023
+            return found
+
+        monkeypatch.setattr(api.store, when, then_other)
+        with suppress(S3Error):
+            begun()
+        monkeypatch.setattr(api.store, when, call)
+        for _ in range(2):
+            found = api("GET", f"/{BUCKET}/k")
+            assert found.status in (200, 404)
+            assert found.status == 404 or b"".join(pieces(found)) == b"aaaaaaabbbbb"
+            swept(api)
+        assert len(kept(api)) == (2 if found.status == 200 else 0)
+        assert refused(lambda: given_up(api, upload_id)) == "NoSuchUpload"  # noqa: B023
+        delete(api)
+        assert kept(api) == []
+
+
+def test_an_upload_whose_giving_up_was_killed_is_over_and_goes(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}")
+    upload_id = begin(api)
+    with monkeypatch.context() as patched:
+        patched.setattr(parts, "remove", lambda *what: None)
+        given_up(api, upload_id)
+    assert refused(lambda: complete(api, upload_id)) == "NoSuchUpload"
+    assert refused(lambda: multipart.put_part(part(api, upload_id, 1, b"x"))) == "NoSuchUpload"
+    swept(api)
+    assert kept(api) == []
+
+
+def test_giving_up_what_a_process_that_died_was_completing_takes_nothing_from_who_lives(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}")
+    upload_id = begin(api)
+    then_once(monkeypatch, multipart.endings, "complete", lambda: given_up(api, upload_id))
+    complete(api, upload_id)
+    assert body(api) == b"aaaaaaabbbbb"
+    swept(api)
+    assert body(api) == b"aaaaaaabbbbb"
+    assert len(kept(api)) == 2
+
+
+def test_who_completes_an_upload_does_not_wait_until_what_told_of_its_parts_is_deleted(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}")
+    upload_id = begin(api)
+    for number in range(3, 13):
+        multipart.put_part(part(api, upload_id, number, b"%d" % number))
+    multipart.put_part(part(api, upload_id, 1, b"again"))
+    delete_object, deleted = api.store.delete_object, []
+
+    def counted(path: ObjectPath, *what: Any, **how: Any) -> None:
+        deleted.append(path.object)
+        delete_object(path, *what, **how)
+
+    monkeypatch.setattr(api.store, "delete_object", counted)
+    complete(api, upload_id)
+    assert deleted == [f"uploads/k/{upload_id}"]
+    swept(api)
+    assert body(api) == b"againbbbbb" + b"".join(b"%d" % number for number in range(3, 13))
+    assert len(kept(api)) == 12
+
+
 @pytest.mark.parametrize("when", ["_chosen", "_etag", "_write"])
 def test_an_upload_is_completed_or_given_up(
     api: Api, monkeypatch: pytest.MonkeyPatch, when: str
@@ -387,6 +474,7 @@ def test_an_upload_is_completed_or_given_up(
     else:
         assert refused(lambda: complete(api, upload_id)) == "NoSuchUpload"
         assert body(api) is None
+    swept(api)
     assert len(kept(api)) == (2 if when == "_write" else 0)
 
 
@@ -395,8 +483,9 @@ def test_an_upload_that_is_completed_while_it_is_given_up(
 ) -> None:
     api("PUT", f"/{BUCKET}")
     upload_id = begin(api)
-    then_once(monkeypatch, multipart, "_upload", lambda: complete(api, upload_id))
-    multipart.abort(ask(api, "DELETE", "k", uploadId=upload_id))
+    then_once(monkeypatch, multipart, "_begun", lambda: complete(api, upload_id))
+    assert refused(lambda: given_up(api, upload_id)) == "NoSuchUpload"
+    swept(api)
     assert body(api) == b"aaaaaaabbbbb"
 
 
@@ -406,7 +495,7 @@ def test_parts_stay_that_an_earlier_completion_chose(
     api("PUT", f"/{BUCKET}", x_versions_enabled="true")
     upload_id = begin(api)
     with monkeypatch.context() as patched:  # it dies before it forgets the upload
-        patched.setattr(multipart, "_forget", lambda *what: None)
+        patched.setattr(parts, "forget", lambda *what: None)
         complete(api, upload_id)
     version = objects.show(ask(api, "HEAD", "k")).headers["x-amz-version-id"]
     etag = hashlib.md5(b"aaaaaaa", usedforsecurity=False).hexdigest()
@@ -435,6 +524,7 @@ def test_a_part_that_is_sent_while_the_upload_is_completed_changes_nothing(api: 
     late = lambda: put_part_while(api, upload_id, b"late", lambda: complete(api, upload_id))  # noqa: E731
     assert refused(late) == "NoSuchUpload"
     assert body(api) == b"aaaaaaabbbbb"
+    swept(api)
     assert len(kept(api)) == 2
 
 
@@ -448,6 +538,7 @@ def test_a_part_that_arrives_while_the_upload_is_completed_changes_nothing(
     then_once(monkeypatch, multipart, when, lambda: multipart.put_part(late))
     complete(api, upload_id)
     assert body(api) == b"aaaaaaabbbbb"
+    swept(api)
     assert len(kept(api)) == 2
 
 
@@ -468,7 +559,7 @@ def test_a_part_that_is_stored_behind_the_end_of_its_upload_goes(
         then_once(monkeypatch, multipart, "_upload", end)
 
     put_part_while(api, upload_id, b"late", with_its_body)
-    assert len(kept(api)) == (4 if how == "complete" else 2)
+    assert len(kept(api)) == (5 if how == "complete" else 2)
     swept(api)
     assert body(api) == (b"aaaaaaabbbbb" if how == "complete" else None)
     assert len(kept(api)) == (2 if how == "complete" else 0)
@@ -505,6 +596,7 @@ def test_of_a_part_that_was_sent_twice_the_one_that_arrived_last_is_chosen(api: 
     assert refused(lambda: multipart.complete(older)) == "InvalidPart"
     complete(api, upload_id)
     assert body(api) == b"lastbbbbb"
+    swept(api)
     assert len(kept(api)) == 2
 
 
@@ -525,4 +617,5 @@ def test_parts_of_an_upload_that_an_older_release_began(api: Api) -> None:
     assert found.etag == there[2].etag
     complete(api, upload_id)
     assert body(api) == b"newolderoldest"
+    swept(api)
     assert len(kept(api)) == 3

@@ -2,8 +2,9 @@
 
 Before such a change an intent is written down: which key, which parts. After it the parts are
 deleted, then the intent. `object-store-garbage` finishes what a killed process left: parts that the
-key does not name any more are deleted, the others stay. When an upload is over, one is left for
-parts that somebody still stores who saw it before: whatever the upload has by then.
+key does not name any more are deleted, the others stay. When an upload is over, one is left for all
+that was sent for it and is not in the key, so that nobody waits until it is deleted, and for parts
+that somebody still stores who saw the upload before: whatever it has by then.
 
 Intents are objects of an account of their own, which no client can name.
 """
@@ -35,6 +36,8 @@ from nubelet.object_store.storage import timestamps as times
 ACCOUNT, CONTAINER = ".s3_garbage", "intents"
 # As long as this a change may still be under way.
 _GRACE_SECONDS = 3600.0
+# Of the record of an upload: how it ends (endings.py). One that was given up is as good as gone.
+ENDING, GIVEN_UP = "x-object-sysmeta-s3-ending", "given up"
 
 
 def intend(
@@ -107,18 +110,27 @@ def _finish(store: Storage, intended: dict[str, Any]) -> None:
     unless = ObjectPath(path.account, container, intended.get("unless", ""))
     lost = {*intended["parts"], *_started(store, unless, intended.get("starts", ()))}
     lost -= set(intended.get("keep", ()))
-    if not lost:
-        return
+    still = _still(store, path, version) if any(map(is_named_by_keys, lost)) else set[str]()
+    for name in sorted(lost):
+        if f"/{container}/{name}" not in still:
+            with suppress(Missing, Outdated):
+                store.delete_object(ObjectPath(path.account, container, name), policy, times.now())
+
+
+def is_named_by_keys(part: str) -> bool:
+    """Can a key's manifest name this object? What only tells of an upload never is."""
+    return part.startswith("parts/")
+
+
+def _still(store: Storage, path: ObjectPath, version: str) -> set[str]:
+    """The segments that a key and its versions name now."""
     # Two versions may be made of the same parts; a listing of them may be behind. The name is read
     # first: what it holds may become a version meanwhile.
     still = {*_named(store, path, ""), *_named(store, path, version)}
     ids = {versions.under_name(store, path), *(each.id for each in versions.of_key(store, path))}
     for each in ids - {None, "", version}:
         still.update(_named(store, path, each or ""))
-    for name in sorted(lost):
-        if f"/{container}/{name}" not in still:
-            with suppress(Missing, Outdated):
-                store.delete_object(ObjectPath(path.account, container, name), policy, times.now())
+    return still
 
 
 def _started(store: Storage, unless: ObjectPath, starts: Sequence[str]) -> Iterator[str]:
@@ -126,8 +138,11 @@ def _started(store: Storage, unless: ObjectPath, starts: Sequence[str]) -> Itera
     if not starts:
         return
     with suppress(Missing):
-        store.open_object(unless, _policy(store, *unless[:2]), newest=True).close()
-        return
+        found = store.open_object(unless, _policy(store, *unless[:2]), newest=True)
+        found.close()
+        if found.metadata.get(ENDING) != GIVEN_UP:
+            return
+        yield unless.object  # who gave it up died
     for start in starts:
         marker = ""
         while page := store.list_objects(*unless[:2], Listing(prefix=start, marker=marker)):

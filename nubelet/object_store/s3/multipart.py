@@ -13,7 +13,7 @@ answer was lost gets it again while the key is what the upload made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -30,7 +30,9 @@ from nubelet.object_store.s3 import (
     customer_keys,
     digits,
     encryption,
+    endings,
     etags,
+    garbage,
     lifecycles,
     locks,
     names,
@@ -88,7 +90,15 @@ def _algorithm(begun: Response) -> tuple[str, str]:
 
 
 def _upload(asked: Asked) -> Response:
-    """What was said when the upload was begun; raises NoSuchUpload."""
+    """What was said when the upload was begun; raises NoSuchUpload where it is over."""
+    found = _begun(asked)
+    if header(found, garbage.ENDING) == garbage.GIVEN_UP:
+        raise S3Error("NoSuchUpload", UploadId=asked.query["uploadId"])
+    return found
+
+
+def _begun(asked: Asked) -> Response:
+    """The same also of one that was given up by who died before it was forgotten."""
     parts.require_writer(asked)
     upload_id = asked.query["uploadId"]
     name = parts.marker(asked.key, upload_id)
@@ -255,20 +265,18 @@ def _summed(each: Part) -> dict[str, str]:
 
 def abort(asked: Asked) -> Response:
     """DELETE ?uploadId."""
-    _upload(asked)
     upload_id = asked.query["uploadId"]
-    # First that nobody completes it any more. One that was completed by a process which died
-    # before it forgot it is no garbage: its parts are in use, and stay.
-    with parts.losing(asked, asked.key, "", parts.bytes_of(asked, upload_id)):
-        parts.forget(asked, upload_id)
+    _begun(asked)
+    intent = parts.forget_later(asked, upload_id)
+    try:
+        is_given_up = endings.give_up(asked, upload_id)
+    except ApiError:
+        garbage.forget(asked.store, intent)
+        raise
+    if is_given_up:
+        parts.remove_sent(asked, upload_id)
+    parts.forget(asked, upload_id)
     return Response(204)
-
-
-def _forget(asked: Asked, unused: Sequence[str], used: Collection[str]) -> None:
-    """The upload is over. What is not used goes first: until it is forgotten, this can be done
-    again."""
-    parts.remove(asked, unused)
-    parts.forget(asked, asked.query["uploadId"], used)
 
 
 def complete(asked: Asked) -> Response:
@@ -300,10 +308,8 @@ def complete(asked: Asked) -> Response:
     used = {each.name for each in chosen if each.size}
     if response.status == 202:  # something newer was stored already, or this by another process
         used = set()
-    unused = set(parts.bytes_of(asked, upload_id)) - used
-    if unused:  # by this; another may have completed the upload with other parts of it
-        unused -= parts.in_use(asked)
-    _forget(asked, sorted(unused), used)
+    parts.forget_later(asked, upload_id, used)
+    parts.forget(asked, upload_id)
     answer = _answer(asked, etag, summed)
     answer.headers |= objects.of_written(asked, response)
     if header(begun, customer_keys.OF_UPLOAD):
@@ -459,7 +465,7 @@ def _write(
     start = f"/{names.parts_of(asked.bucket)}/"
     own = {str(each["name"]).removeprefix(start) for each in manifest}
     objects.conditional(asked, call)
-    _upload(asked)  # that nobody gave it up meanwhile
+    endings.complete(asked, asked.query["uploadId"])
     response = objects.replace(asked, call, own)
     if response.status >= 400:
         raise S3Error("InvalidPart")

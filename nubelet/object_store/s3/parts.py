@@ -1,6 +1,7 @@
 """Where the parts of multipart uploads are: in a container beside the bucket, `<bucket>+segments`.
 
     uploads/<key>/<id>        an upload under way, with the metadata that the key will get
+                              (endings.py: whether it is being completed, or was given up)
     parts/<id>/<00001>/<own>  bytes that were sent as a part
     sent/<id>/<00001>         which of them are the part now: those that arrived last
 
@@ -212,14 +213,25 @@ def bytes_of(asked: Asked, upload_id: str) -> list[str]:
     return [each["name"] for each in _listed(asked, f"{_PARTS}{upload_id}/")]
 
 
-def forget(asked: Asked, upload_id: str, used: Collection[str] = ()) -> None:
-    """The upload is over. What is stored of it from now on, by whoever saw it before, goes later
-    (garbage.py), but for what is `used` by the key."""
-    own, sent = marker(asked.key, upload_id), f"{_SENT}{upload_id}/"
-    starts = [sent, f"{_PARTS}{upload_id}/"]
-    garbage.intend(asked.store, asked.path, "", [], unless=own, starts=starts, keep=used)
-    remove(asked, [own])
-    remove(asked, [each["name"] for each in _listed(asked, sent)])
+def forget_later(asked: Asked, upload_id: str, used: Collection[str] = ()) -> ObjectPath:
+    """Once there is no such upload any more, all that was sent for it goes later (garbage.py), but
+    for what is `used` by the key: also what is stored from now on, by whoever saw it before."""
+    own = marker(asked.key, upload_id)
+    starts = [f"{_SENT}{upload_id}/", f"{_PARTS}{upload_id}/"]
+    return garbage.intend(asked.store, asked.path, "", [], unless=own, starts=starts, keep=used)
+
+
+def forget(asked: Asked, upload_id: str) -> None:
+    """There is no such upload any more."""
+    remove(asked, [marker(asked.key, upload_id)])
+
+
+def remove_sent(asked: Asked, upload_id: str) -> None:
+    """Delete at once all that was sent for an upload that nobody completes any more. What the key
+    is made of stays: releases before 2027 did not note that they were completing an upload."""
+    used = in_use(asked)
+    remove(asked, [name for name in bytes_of(asked, upload_id) if name not in used])
+    remove(asked, [each["name"] for each in _listed(asked, f"{_SENT}{upload_id}/")])
 
 
 def _listed(asked: Asked, prefix: str, last: str = "") -> Iterator[dict[str, Any]]:
