@@ -27,7 +27,7 @@ from hypothesis.stateful import run_state_machine_as_test as run_machine
 
 from nubelet.kernel.errors import ServiceUnavailable
 from nubelet.object_store.storage import Listing, Missing, ObjectPath, timestamps
-from tests.object_cluster import NodeProcess, ObjectCluster, eventually
+from tests.object_cluster import HASTY, NodeProcess, ObjectCluster, eventually
 
 ACCOUNT = "AUTH_random"
 STEPS = 50
@@ -227,7 +227,7 @@ class Machine(RuleBasedStateMachine):
 @contextmanager
 def running(folder: Path) -> Iterator[None]:
     """A cluster for the machine."""
-    cluster = Machine.cluster = ObjectCluster(folder, pass_seconds=1.0, audit_seconds=3.0)
+    cluster = Machine.cluster = ObjectCluster(folder, pass_seconds=1.0, audit_seconds=3.0, **HASTY)
     try:
         cluster.start()
         yield

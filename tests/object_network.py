@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.object_cluster import ZONES, ObjectCluster
+from tests.object_cluster import HASTY, ZONES, ObjectCluster
 
 PORT = 6200
 
@@ -59,7 +59,7 @@ def running(folder: Path) -> Iterator[tuple[ObjectCluster, ObjectNetwork]]:
     network = ObjectNetwork()
     try:
         network.make()
-        cluster = ObjectCluster(folder, addresses=network.addresses)
+        cluster = ObjectCluster(folder, addresses=network.addresses, **HASTY)
         try:
             cluster.start()
             yield cluster, network

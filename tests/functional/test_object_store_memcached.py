@@ -150,7 +150,7 @@ def test_without_memcached_all_goes_on(
     server: _Server, tmp_path: Path, number: signal.Signals, caplog: pytest.LogCaptureFixture
 ) -> None:
     inner = _Counted(tmp_path, Policies([Policy(0, "one", True)]))
-    limits = Limits(answer_seconds=0.2, failures=3, rest_seconds=3600)
+    limits = Limits(answer_seconds=2, failures=3, rest_seconds=3600)
     proxy = RememberingStorage(inner, Memory([server.address], limits))
     try:
         proxy.put_account("a", timestamps.now(), {})
@@ -169,7 +169,7 @@ def test_without_memcached_all_goes_on(
 def test_a_server_that_is_late_once_is_asked_again(
     server: _Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    limits = Limits(answer_seconds=0.2, failures=6, rest_seconds=3600)
+    limits = Limits(answer_seconds=1, failures=6, rest_seconds=3600)
     memory, name = Memory([server.address], limits), "nubelet1-" + "0" * 64
     try:
         for _ in range(4):
