@@ -20,7 +20,7 @@ import pytest
 
 from nubelet.node.wire import cloud_tag
 from nubelet.settings import load
-from tests.functional.command import CommandCloud, pretty
+from tests.functional.command import CommandCloud
 
 pytestmark = [
     pytest.mark.e2e,
@@ -59,7 +59,7 @@ def test_the_demo_boots_a_guest_that_answers_ssh(cloud: CommandCloud, address: s
     )
     assert json.loads(metadata)["name"] == "demo-1"
     cloud.login()
-    assert not cloud.doctor(), pretty(cloud.doctor())
+    cloud.assert_whole()
 
 
 def test_the_demo_runs_twice(cloud: CommandCloud, address: str) -> None:
@@ -135,10 +135,7 @@ def test_everything_returns_after_a_reboot(cloud: CommandCloud, address: str) ->
     assert _ssh_in_time(cloud, address, "hostname") == "demo-1"
     cloud.login()
     assert _statuses(cloud)["demo-1"] == "ACTIVE"
-    deadline = time.monotonic() + 120
-    while findings := cloud.doctor():  # the loops may still be at it
-        assert time.monotonic() < deadline, pretty(findings)
-        time.sleep(0.2)
+    cloud.assert_whole()
 
 
 def test_two_clouds_live_side_by_side(cloud: CommandCloud, address: str, tmp_path: Path) -> None:

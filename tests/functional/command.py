@@ -92,11 +92,20 @@ class CommandCloud:
         assert answer.status_code == 200, answer.text
         return {area: found for area, found in answer.json()["doctor"]["findings"].items() if found}
 
+    def assert_whole(self, seconds: float = 120.0) -> None:
+        """The doctor finds nothing, as soon as the loops have done with what was last changed and
+        have tried again what once failed."""
+        until = time.monotonic() + seconds
+        while findings := self.doctor():
+            assert time.monotonic() < until, pretty(findings)
+            time.sleep(0.2)
+
 
 def process_state(pid: int) -> str:
+    """As ps shows it; Z for one that is gone, be it while this looks at it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "Z"
 
 

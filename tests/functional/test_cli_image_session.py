@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.command import CommandCloud, pretty
+from tests.functional.command import CommandCloud
 from tests.functional.openstack_cli import OpenStackCli
 from tests.web import served
 
@@ -29,7 +29,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandCloud]:
         made.up()
     yield made
     made.login()
-    assert not made.doctor(), pretty(made.doctor())
+    made.assert_whole()
     made.purge()
 
 

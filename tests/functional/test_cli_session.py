@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.functional.command import CommandCloud, pretty
+from tests.functional.command import CommandCloud
 from tests.functional.openstack_cli import OpenStackCli
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
@@ -310,7 +310,7 @@ def test_the_life_of_a_server(
     ):
         cli(line)
     cloud.login()
-    assert not cloud.doctor(), pretty(cloud.doctor())
+    cloud.assert_whole()
 
 
 def _plug(cli: OpenStackCli) -> None:

@@ -147,10 +147,7 @@ class Place:
 
     def whole(self) -> None:
         """The doctor finds nothing, as soon as what is retried was tried again."""
-        end = time.monotonic() + 90
-        while findings := self.cloud.doctor():
-            assert time.monotonic() < end, pretty(findings)
-            time.sleep(0.1)
+        self.cloud.assert_whole()
 
 
 @pytest.fixture(scope="module")

@@ -151,10 +151,7 @@ def _assert_nothing_leaked(cloud: CommandCloud) -> None:
             if port["device_owner"].startswith("compute:")
         }
         assert everyone <= {server["id"] for server in servers}, pretty(ports)
-    deadline = time.monotonic() + SETTLE_SECONDS  # the loops may still be at what the last did
-    while findings := cloud.doctor():
-        assert time.monotonic() < deadline, pretty(findings)
-        time.sleep(0.2)
+    cloud.assert_whole(SETTLE_SECONDS)
     guests = {
         path.stem
         for node in (cloud.state_dir / "node").iterdir()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.functional.command import CommandCloud, pretty
+from tests.functional.command import CommandCloud
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 
@@ -249,7 +249,7 @@ def test_servers(cloud: CommandCloud, sdk: Any, inside: Any) -> None:
     compute.delete_flavor(flavor)
     sdk.image.delete_image(image)
     cloud.login()
-    assert not cloud.doctor(), pretty(cloud.doctor())
+    cloud.assert_whole()
 
 
 def test_the_cloud_layer(sdk: Any, inside: Any) -> None:

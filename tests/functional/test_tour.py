@@ -82,7 +82,7 @@ def test_the_service_answers_and_is_in_the_catalog(cloud: CommandCloud) -> None:
     [mine] = [each for each in catalog if each["type"] == "greeting"]
     assert mine["endpoints"][0]["url"] == f"{cloud.url}/hello/v3"
     assert httpx.get(f"{cloud.url}/hello/v3/greeting", timeout=60).status_code == 401
-    assert cloud.doctor() == {}
+    cloud.assert_whole()
 
 
 def test_its_users_log_in_and_hold_roles(cloud: CommandCloud) -> None:
