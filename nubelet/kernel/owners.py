@@ -28,10 +28,11 @@ def _here() -> str:
 
 
 def _birth(pid: int) -> str | None:
-    """When a process began, in clock ticks since boot; None when there is none (or a zombie)."""
+    """When a process began, in clock ticks since boot; None when there is none (or a zombie).
+    Raises OSError where that cannot be told, as by who has too many files open."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] in "ZX" else fields[19]
 
@@ -52,4 +53,7 @@ def is_dead(owner: str) -> bool:
     our_host, our_boot, _ours = _here().split("/", 2)
     if host == our_host and boot != our_boot and "unknown" not in (boot, our_boot):
         return True  # the machine was restarted since
-    return here == _here() and _birth(int(rest)) != birth
+    try:
+        return here == _here() and _birth(int(rest)) != birth
+    except OSError:
+        return False

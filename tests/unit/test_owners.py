@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from nubelet.kernel import owners
 
@@ -54,3 +58,24 @@ def test_of_other_machines_and_containers_nothing_is_known() -> None:
     assert not owners.is_dead(f"{host}/{boot}/12345/999999/5/abcd")
     assert not owners.is_dead("")
     assert not owners.is_dead("somebody")
+
+
+@pytest.mark.parametrize(
+    ("number", "is_dead"),
+    [(errno.ENOENT, True), (errno.ESRCH, True), (errno.EMFILE, False), (errno.EACCES, False)],
+)
+def test_only_who_is_surely_gone_is_dead(
+    monkeypatch: pytest.MonkeyPatch, number: int, is_dead: bool
+) -> None:
+    """ESRCH: it ended while this looked at it. Where this has too many files open itself, it must
+    not take away what others hold."""
+    name = owners.new_owner()
+    read = Path.read_text
+
+    def fail(self: Path, *words: str, **options: str) -> str:
+        if str(self) == f"/proc/{os.getpid()}/stat":
+            raise OSError(number, os.strerror(number))
+        return read(self, *words, **options)
+
+    monkeypatch.setattr(Path, "read_text", fail)
+    assert owners.is_dead(name) == is_dead
