@@ -76,7 +76,8 @@ class Bench:
             id=str(uuid.uuid4()), guest_id=guest.id, disk=guest.disks[0], **fields
         )
         fence = new_fence()
-        for _ in range(600):
+        until = time.monotonic() + 120
+        while time.monotonic() < until:
             state = self.node.ensure_snapshot(wanted, fence)
             if state.is_done:
                 return wanted.id, state
