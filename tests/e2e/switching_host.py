@@ -107,23 +107,29 @@ class Guest:
             family = ["-6"] if ":" in gateway else []
             self.run("ip", *family, "route", "replace", "default", "via", gateway)
 
-    def lease(self, *options: str) -> dict[str, str]:
-        """Ask DHCP with busybox's client, set what it says, and return all it was told."""
+    def lease(self, *options: str, tries: int = 15) -> dict[str, str]:
+        """Ask DHCP with busybox's client, each second once, set what it says, and return all it was
+        told: nothing after so many tries in vain."""
         script = self.folder / "udhcpc.sh"
         answer = self.folder / f"lease-{self.namespace}"
         script.write_text(_UDHCPC_SCRIPT)
         script.chmod(0o755)
         answer.unlink(missing_ok=True)
         asked = [word for option in options for word in ("-O", option)]
-        command = ["env", f"ANSWER={answer}", "busybox", "udhcpc", "-f", "-q", "-n", "-t", "3"]
-        self.run(*command, "-T", "1", "-i", "eth0", "-s", str(script), *asked, check=False)
+        command = ["env", f"ANSWER={answer}", "busybox", "udhcpc", "-f", "-q", "-n"]
+        command += ["-t", str(tries), "-T", "1", "-i", "eth0", "-s", str(script)]
+        self.run(*command, *asked, check=False)
         if not answer.exists():
             return {}
         pairs = (line.partition("=") for line in answer.read_text().splitlines())
         return {key: value for key, _, value in pairs}
 
-    def ping(self, target: str, *, count: int = 1) -> bool:
-        return succeeds(self.namespace, "ping", "-c", str(count), "-i", "0.2", "-W", "1", target)
+    def ping(self, target: str, *, seconds: int = 10) -> bool:
+        """Is one packet answered? On a busy machine that takes longer than its way."""
+        return succeeds(self.namespace, "ping", "-c", "1", "-W", str(seconds), target)
+
+    def cannot_ping(self, target: str) -> bool:
+        return not self.ping(target, seconds=1)
 
     def serve(self, port: int, *, family: str = "4", protocol: str = "tcp") -> None:
         """Answer on a port: TCP with the guest's name, UDP with what was said."""
@@ -149,13 +155,29 @@ class Guest:
         assert stream.readline() == b"ready\n"
 
     def call(self, target: str, port: int, *, protocol: str = "tcp", source: str = "") -> str:
-        """What answers there; an empty text when nothing does within two seconds."""
+        """What answers there; an empty text when nothing does."""
         return call(self.namespace, target, port, protocol=protocol, source=source)
 
+    def cannot_call(self, target: str, port: int, *, protocol: str = "tcp") -> bool:
+        return cannot_call(self.namespace, target, port, protocol=protocol)
 
-def call(namespace: str, target: str, port: int, *, protocol: str = "tcp", source: str = "") -> str:
-    words = ["python3", "-c", _CLIENT, protocol, target, str(port), source]
+
+def call(
+    namespace: str,
+    target: str,
+    port: int,
+    *,
+    protocol: str = "tcp",
+    source: str = "",
+    seconds: int = 20,
+) -> str:
+    """What answers there; an empty text when nothing does within so many seconds."""
+    words = ["python3", "-c", _CLIENT, protocol, target, str(port), source, str(seconds)]
     return run(namespace, *words, check=False).strip()
+
+
+def cannot_call(namespace: str, target: str, port: int, *, protocol: str = "tcp") -> bool:
+    return not call(namespace, target, port, protocol=protocol, seconds=2)
 
 
 class Conversation:
@@ -407,10 +429,10 @@ while True:
 
 _CLIENT = """
 import socket, sys
-protocol, target, port, source = sys.argv[1:]
+protocol, target, port, source, seconds = sys.argv[1:]
 family = socket.AF_INET6 if ":" in target else socket.AF_INET
 s = socket.socket(family, socket.SOCK_STREAM if protocol == "tcp" else socket.SOCK_DGRAM)
-s.settimeout(2)
+s.settimeout(int(seconds))
 if source:
     s.bind((source, 0))
 s.connect((target, int(port)))
