@@ -4,6 +4,7 @@ process and a reboot of the machine; two clouds live side by side; purge leaves 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -222,15 +223,16 @@ def _statuses(cloud: CommandCloud) -> dict[str, str]:
     return {server["name"]: server["status"] for server in servers}
 
 
-def _processes(cloud: CommandCloud) -> list[psutil.Process]:
-    """Processes that show the cloud's state folder on their command line."""
-    found = []
+def _processes(cloud: CommandCloud) -> dict[psutil.Process, str]:
+    """Processes that show the cloud's state folder on their command line, which stands beside."""
+    found = {}
     for process in psutil.process_iter():
         try:
-            if any(str(cloud.state_dir) in word for word in process.cmdline()):
-                found.append(process)
+            line = " ".join(process.cmdline())
         except psutil.Error:
             continue
+        if str(cloud.state_dir) in line:
+            found[process] = line
     return found
 
 
@@ -250,7 +252,7 @@ def _traces(cloud: CommandCloud) -> list[str]:
     return [
         *_namespaces(cloud),
         *devices,
-        *(" ".join(process.cmdline()) for process in _processes(cloud)),
+        *_processes(cloud).values(),
         *(line for line in tables.splitlines() if tag in line),
         *([str(cloud.state_dir)] if cloud.state_dir.exists() else []),
     ]
@@ -259,7 +261,8 @@ def _traces(cloud: CommandCloud) -> list[str]:
 def _lose_power(cloud: CommandCloud) -> None:
     """What a reboot takes: every process, every namespace with all devices in it."""
     for process in _processes(cloud):
-        process.send_signal(signal.SIGKILL)
-    psutil.wait_procs(_processes(cloud), timeout=60)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended with the one it belonged to
+            process.send_signal(signal.SIGKILL)
+    psutil.wait_procs(list(_processes(cloud)), timeout=60)
     for namespace in _namespaces(cloud):
         subprocess.run(["ip", "netns", "delete", namespace], check=True)

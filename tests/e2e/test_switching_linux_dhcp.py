@@ -126,7 +126,7 @@ def query(guest: Guest, server: str, name: str, kind: int = 1) -> str:
     size = 4 if kind == 1 else 16
     code = (
         "import socket,ipaddress\n"
-        f"s=socket.socket({int(family)},socket.SOCK_DGRAM); s.settimeout(2)\n"
+        f"s=socket.socket({int(family)},socket.SOCK_DGRAM); s.settimeout(20)\n"
         f"s.sendto({packet!r},({server!r},53)); d=s.recv(1000)\n"
         f"print(ipaddress.ip_address(d[-{size}:]) if d[7] else 'code %d' % (d[3]&15))\n"
     )
@@ -485,7 +485,7 @@ index = socket.if_nametoindex("eth0")
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
-s.settimeout(3)
+s.settimeout(20)
 s.bind(("::", 546))
 def option(code, data): return struct.pack("!HH", code, len(data)) + data
 def options(data):

@@ -377,11 +377,11 @@ def test_fragments_hide_nothing(host: Host) -> None:
     server.serve(54, protocol="udp")
     big = (
         "import socket\n"
-        "s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout(2)\n"
+        "s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.settimeout({seconds})\n"
         "s.sendto(b'x'*4000,('10.0.0.6',{port})); print(s.recv(100).decode())\n"
     )
-    assert "hears" in client.run("python3", "-c", big.format(port=53), check=False)
-    assert "hears" in client.run("python3", "-c", big.format(port=54), check=False)
+    assert "hears" in client.run("python3", "-c", big.format(port=53, seconds=20), check=False)
+    assert "hears" in client.run("python3", "-c", big.format(port=54, seconds=20), check=False)
     set_groups(
         host,
         group(
@@ -389,8 +389,8 @@ def test_fragments_hide_nothing(host: Host) -> None:
             id=server.port.security_group_ids[0],
         ),
     )
-    assert "hears" in client.run("python3", "-c", big.format(port=53), check=False)
-    assert "hears" not in client.run("python3", "-c", big.format(port=54), check=False)
+    assert "hears" in client.run("python3", "-c", big.format(port=53, seconds=20), check=False)
+    assert "hears" not in client.run("python3", "-c", big.format(port=54, seconds=2), check=False)
 
 
 def test_allowed_address_pairs(host: Host) -> None:
