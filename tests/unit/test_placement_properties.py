@@ -25,7 +25,9 @@ from tests import databases
 
 CLASSES = ("VCPU", "MEMORY_MB", "DISK_GB")
 PATIENT = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
