@@ -29,8 +29,6 @@ from nubelet.kernel.ids import new_secret
 from nubelet.private_files import write_private
 
 DEFAULT_PORT = 8774
-# Whoever looks for the process of a cloud holds its lock for an instant (Instance.pid).
-_LOOK_SECONDS = 0.25
 
 
 def default_state_dir() -> Path:
@@ -113,12 +111,13 @@ class Instance:
         """The process of this cloud; None when it does not run.
 
         The process holds a lock on the pid file as long as it lives, so a number that was left
-        by a killed process, and perhaps given to another one since, is not believed.
+        by a killed process, and perhaps given to another one since, is not believed. Those who look
+        share it, lest two of them take each other for the process.
         """
         try:
             with self.pid_file.open("r+") as file:
                 try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
                     return int(file.read().strip() or 0) or None
                 return None
@@ -193,21 +192,23 @@ def _runs(pid: int) -> bool:
 
 
 class PidLock:
-    """Held by the process of a cloud for its whole life."""
+    """Held by the process of a cloud for its whole life. Who only looks for it (Instance.pid)
+    shares the lock for an instant, which is waited out however long a busy machine makes it."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("a+")
-        deadline = time.monotonic() + _LOOK_SECONDS
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise click.ClickException(
-                        f"another process already runs this cloud ({path})"
-                    ) from None
-                time.sleep(0.01)
+        while not self._take(fcntl.LOCK_EX):
+            if not self._take(fcntl.LOCK_SH):
+                raise click.ClickException(f"another process already runs this cloud ({path})")
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+            time.sleep(0.01)
         self._file.truncate(0)
         self._file.write(f"{os.getpid()}\n")
         self._file.flush()
+
+    def _take(self, how: int) -> bool:
+        try:
+            fcntl.flock(self._file, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
