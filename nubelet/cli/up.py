@@ -133,7 +133,7 @@ def ensure_up(instance: Instance, *, port: int | None = None) -> bool:
     child = instance.spawn() if instance.pid() is None else None
     deadline = time.monotonic() + HEALTHY_WITHIN_SECONDS
     while time.monotonic() < deadline:
-        if instance.health(url, 0.5):
+        if instance.health(url, 5):
             return child is None
         # A process whose `up` was killed may have been quicker than ours: then that one serves.
         if child is not None and child.poll() is not None and instance.pid() is None:
