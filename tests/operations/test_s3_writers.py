@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -598,6 +599,33 @@ def test_of_a_part_that_was_sent_twice_the_one_that_arrived_last_is_chosen(api: 
     assert body(api) == b"lastbbbbb"
     swept(api)
     assert len(kept(api)) == 2
+
+
+def test_a_page_of_parts_reads_about_a_page(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api("PUT", f"/{BUCKET}")
+    upload_id = begin(api)
+    for number in range(3, 41):
+        multipart.put_part(part(api, upload_id, number, b"%d" % number))
+    list_objects, read = api.store.list_objects, []
+
+    def counted(*what: Any) -> Any:
+        found = list_objects(*what)
+        read.extend(found)
+        return found
+
+    monkeypatch.setattr(api.store, "list_objects", counted)
+    marker, numbers = "0", []
+    while True:
+        read.clear()
+        at = ask(api, "GET", "k", **{"max-parts": "5", "part-number-marker": marker})
+        at.query["uploadId"] = upload_id  # type: ignore[index]
+        page = multipart.list_parts(at).body.decode()
+        assert len(read) <= 2 * (5 + 1 + 6)
+        numbers += [int(each) for each in re.findall("<PartNumber>([0-9]+)<", page)]
+        marker = re.findall("<NextPartNumberMarker>([0-9]+)<", page)[0]
+        if "<IsTruncated>true" not in page:
+            break
+    assert numbers == list(range(1, 41))
 
 
 def test_parts_of_an_upload_that_an_older_release_began(api: Api) -> None:

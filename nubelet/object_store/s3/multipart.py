@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -222,8 +223,9 @@ def list_parts(asked: Asked) -> Response:
     if not (marker.isascii() and marker.isdigit() and most.isascii() and most.isdigit()):
         raise S3Error("InvalidArgument", "max-parts and part-number-marker must be integers.")
     limit = min(int(most[:9]), _MOST_SHOWN)
-    sent = parts.of_upload(asked, query["uploadId"]).values()
-    found = [each for each in sent if each.number > int(marker[:9])]
+    # One further tells whether there are more.
+    behind = parts.behind_number(asked, query["uploadId"], int(marker[:9]), limit + 1)
+    found = list(islice(behind, limit + 1))
     shown = found[:limit]
     own = access.owner(asked.account)
     answer = xml.document(

@@ -21,6 +21,9 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from heapq import merge
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from nubelet.kernel.errors import ApiError
@@ -148,23 +151,43 @@ def uploads(asked: Asked, prefix: str = "") -> Iterator[dict[str, str]]:
 
 def of_upload(asked: Asked, upload_id: str) -> dict[int, Part]:
     """The parts of an upload, by number."""
-    found: dict[int, Part] = {}
-    stored = set()
-    for each in _listed(asked, f"{_PARTS}{upload_id}/"):
-        number = number_of(each["name"])
-        stored.add(each["name"])
-        if each["name"] == _old_name(upload_id, number):
-            found[number] = _listed_part(each, number, each["name"], each["bytes"])
-    for each in _listed(asked, f"{_SENT}{upload_id}/"):
-        if told := _TOLD.search(each["content_type"]):
-            number = int(each["name"].rpartition("/")[2])
+    return {each.number: each for each in behind_number(asked, upload_id)}
+
+
+def behind_number(
+    asked: Asked, upload_id: str, number: int = 0, page: int = _PAGE
+) -> Iterator[Part]:
+    """The parts of an upload behind that number, in order; so many are read at once."""
+    marker = f"{number:05d}"
+    # What begins with a number and a slash comes before what begins with it and a tilde.
+    stored = _listed(asked, f"{_PARTS}{upload_id}/", f"{_PARTS}{upload_id}/{marker}~", page)
+    sent = _listed(asked, f"{_SENT}{upload_id}/", f"{_SENT}{upload_id}/{marker}", page)
+    both = merge(
+        ((number_of(each["name"]), False, each) for each in stored),
+        ((int(each["name"].rpartition("/")[2]), True, each) for each in sent),
+        key=itemgetter(0, 1),
+    )
+    for at, found in groupby(both, key=itemgetter(0)):
+        if (part := _chosen(upload_id, at, found)) is not None:
+            yield part
+
+
+def _chosen(
+    upload_id: str, number: int, found: Iterable[tuple[int, bool, dict[str, Any]]]
+) -> Part | None:
+    """Of what is listed of a number, the part: what was sent for it, then what tells which."""
+    part, stored = None, set()
+    for _number, tells, each in found:
+        if not tells:
+            stored.add(each["name"])
+            if each["name"] == _old_name(upload_id, number):
+                part = _listed_part(each, number, each["name"], each["bytes"])
+        elif told := _TOLD.search(each["content_type"]):
             name = f"{_old_name(upload_id, number)}/{told[1]}"
             # Whoever removed the bytes died, perhaps, before the rest was gone.
-            if name in stored:
-                found[number] = _listed_part(each, number, name, int(told[2]))
-            else:
-                found.pop(number, None)
-    return dict(sorted(found.items()))
+            is_there = name in stored
+            part = _listed_part(each, number, name, int(told[2])) if is_there else None
+    return part
 
 
 def _old_name(upload_id: str, number: int) -> str:
@@ -234,14 +257,16 @@ def remove_sent(asked: Asked, upload_id: str) -> None:
     remove(asked, [each["name"] for each in _listed(asked, f"{_SENT}{upload_id}/")])
 
 
-def _listed(asked: Asked, prefix: str, last: str = "") -> Iterator[dict[str, Any]]:
+def _listed(
+    asked: Asked, prefix: str, last: str = "", page: int = _PAGE
+) -> Iterator[dict[str, Any]]:
     while exist(asked):
-        query = {"format": "json", "prefix": prefix, "marker": last}
-        page = json.loads(b"".join(pieces(asked.ask(inner(asked, "GET", "", query=query)))))
-        yield from page
-        if len(page) < _PAGE:
+        query = {"format": "json", "prefix": prefix, "marker": last, "limit": str(page)}
+        found = json.loads(b"".join(pieces(asked.ask(inner(asked, "GET", "", query=query)))))
+        yield from found
+        if len(found) < page:
             return
-        last = page[-1]["name"]
+        last = found[-1]["name"]
 
 
 def behind(asked: Asked, query: Mapping[str, str]) -> list[str]:
