@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from nubelet.kernel.errors import ApiError
-from nubelet.object_store.s3 import garbage, multipart, parts, removing, versions
+from nubelet.object_store.features.version_names import DELETE_MARKER
+from nubelet.object_store.s3 import garbage, multipart, objects, parts, removing, versions
 from nubelet.object_store.s3.errors import S3Error
-from nubelet.object_store.storage import ObjectPath, timestamps
+from nubelet.object_store.storage import Listing, ObjectPath, timestamps
 from nubelet.object_store.storage import objects as storage_objects
 from tests.operations.test_object_store_crash import Api
 from tests.operations.test_s3_crash import BUCKET, _small_parts, ask, begin, body, complete, kept
@@ -143,3 +144,56 @@ def test_a_version_that_became_the_current_one_is_not_removed_as_an_old_one(api:
     with pytest.raises(S3Error):
         removing.remove_version(ask(api, "DELETE", "k"), current, unless_current=True)
     assert body(api) == b"one"
+
+
+@pytest.mark.parametrize("style", ["x_versions_location", "x_history_location"])
+@pytest.mark.parametrize("change", ["put", "complete", "copy"])
+def test_parts_stay_of_what_is_moved_to_a_container_of_versions(
+    api: Api, style: str, change: str
+) -> None:
+    api("PUT", "/archive")
+    api("PUT", f"/{BUCKET}", **{style: "archive"})
+    complete(api, begin(api))
+    if change == "put":
+        objects.put(ask(api, "PUT", "k", b"new"))
+    elif change == "copy":
+        objects.put(ask(api, "PUT", "other", b"new"))
+        at = ask(api, "PUT", "k")
+        at.request.headers["x-amz-copy-source"] = f"{BUCKET}/other"
+        objects.put(at)
+    else:
+        complete(api, begin(api))
+    sweep(api)
+    [moved] = api.store.list_objects("AUTH_p", "archive", Listing())
+    assert api.body(f"/archive/{moved.name}") == b"aaaaaaabbbbb"
+    objects.delete(ask(api, "DELETE", "k"))
+    sweep(api)
+    found = api.store.list_objects("AUTH_p", "archive", Listing())
+    if style == "x_versions_location":  # it was brought back
+        assert found == []
+        assert body(api) == b"aaaaaaabbbbb"
+        assert len(kept(api)) == 2
+        objects.delete(ask(api, "DELETE", "k"))
+        sweep(api)
+        assert (body(api), kept(api)) == (None, [])
+    else:
+        assert body(api) is None
+        for each in found:
+            if each.content_type == DELETE_MARKER:
+                continue
+            expected = (
+                b"aaaaaaabbbbb" if each.name == moved.name or change == "complete" else b"new"
+            )
+            assert api.body(f"/archive/{each.name}") == expected
+
+
+def test_parts_that_a_killed_change_was_about_to_lose_stay_where_they_were_moved(api: Api) -> None:
+    api("PUT", "/archive")
+    api("PUT", f"/{BUCKET}", x_versions_location="archive")
+    complete(api, begin(api))
+    path = ObjectPath("AUTH_p", BUCKET, "k")
+    garbage.intend(api.store, path, "", [each for each in kept(api) if each.startswith("parts/")])
+    api("PUT", f"/{BUCKET}/k", b"new")
+    sweep(api)
+    [moved] = api.store.list_objects("AUTH_p", "archive", Listing())
+    assert api.body(f"/archive/{moved.name}") == b"aaaaaaabbbbb"

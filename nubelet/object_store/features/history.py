@@ -10,17 +10,28 @@ In OpenStack: swift/common/middleware/versioned_writes/legacy.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
 from nubelet.kernel.errors import ApiError, BadRequest, PreconditionFailed
 from nubelet.kernel.http.messages import Response
+from nubelet.object_store.api import objects
 from nubelet.object_store.call import Call, Proceed, header, pieces
 from nubelet.object_store.features.version_names import DELETE_MARKER, ENABLED
-from nubelet.object_store.storage import Listing, Missing, ObjectEntry, ObjectPath, timestamps
+from nubelet.object_store.storage import (
+    ContainerInfo,
+    Listing,
+    Missing,
+    ObjectEntry,
+    ObjectPath,
+    Storage,
+    timestamps,
+)
 
 _STACK, _HISTORY = "x-versions-location", "x-history-location"
+# A note: this is what a user asks for, though whether they may was decided before.
+KEEPS_OLD = "keeps-old"
 CAPABILITY: Mapping[str, Any] = {"allowed_flags": [_STACK, _HISTORY]}
 _NOT_KEPT = ("etag", "last-modified", "x-timestamp", "accept-ranges", "content-length")
 
@@ -33,13 +44,14 @@ def history(call: Call, proceed: Proceed) -> Response:
         if call.method in ("PUT", "POST"):
             _check(call)
         return proceed(call)
-    if call.method not in ("PUT", "DELETE") or call.authority is None:
+    if call.method not in ("PUT", "DELETE"):
+        return proceed(call)
+    if call.authority is None and not call.notes.get(KEEPS_OLD):  # a feature, for itself
         return proceed(call)
     info = call.container_info()
-    location = (info.metadata.get(_STACK) or info.metadata.get(_HISTORY)) if info else None
-    if info is None or not location:
+    container = location(info) if info else ""
+    if info is None or not container:
         return proceed(call)
-    container = unquote(location)
     call.authorize(info.metadata.get("x-container-write", ""))
     if call.method == "PUT":
         _move(call, proceed, container)
@@ -49,6 +61,28 @@ def history(call: Call, proceed: Proceed) -> Response:
     _move(call, proceed, container)
     _note_delete(call, proceed, container)
     return proceed(call)
+
+
+def location(info: ContainerInfo) -> str:
+    """The container that old objects of this one are moved to; empty: they are not kept so."""
+    return unquote(info.metadata.get(_STACK) or info.metadata.get(_HISTORY) or "")
+
+
+def archived(store: Storage, info: ContainerInfo, name: str) -> Iterator[ObjectPath]:
+    """Where the old objects of a name are, page by page; notes of deletes are left out."""
+    container, marker = location(info), ""
+    while container:
+        listing = Listing(prefix=_prefix(name), marker=marker)
+        try:
+            found = store.list_objects(info.account, container, listing)
+        except Missing:
+            return
+        for each in found:
+            if isinstance(each, ObjectEntry) and each.content_type != DELETE_MARKER:
+                yield ObjectPath(info.account, container, each.name)
+        if len(found) < listing.limit:
+            return
+        marker = found[-1].name
 
 
 def _check(call: Call) -> None:
@@ -68,11 +102,11 @@ def _check(call: Call) -> None:
 
 
 def _name(call: Call, stamp: str) -> str:
-    return f"{_prefix(call)}{stamp}"
+    return f"{_prefix(call.object)}{stamp}"
 
 
-def _prefix(call: Call) -> str:
-    return f"{len(call.object.encode()):03x}{call.object}/"
+def _prefix(name: str) -> str:
+    return f"{len(name.encode()):03x}{name}/"
 
 
 def _move(call: Call, proceed: Proceed, container: str) -> None:
@@ -93,7 +127,13 @@ def _stamp(found: Response) -> str:
     return header(found, "X-Timestamp") or timestamps.now()
 
 
-def _copy(call: Call, proceed: Proceed, found: Response, to: ObjectPath) -> None:
+def _copy(
+    call: Call,
+    proceed: Proceed,
+    found: Response,
+    to: ObjectPath,
+    expected: timestamps.Timestamp | None = None,
+) -> None:
     headers = {
         name.lower(): value
         for name, value in found.headers.items()
@@ -102,7 +142,9 @@ def _copy(call: Call, proceed: Proceed, found: Response, to: ObjectPath) -> None
     headers["content-type"] = found.content_type or "application/octet-stream"
     headers["content-length"] = header(found, "Content-Length") or "0"
     body = pieces(found)
-    proceed(call.own("PUT", headers=headers, body=lambda size: body).at(to))
+    put = call.own("PUT", headers=headers, body=lambda size: body).at(to)
+    put.notes[objects.EXPECTED] = expected
+    proceed(put)
 
 
 def _note_delete(call: Call, proceed: Proceed, container: str) -> None:
@@ -118,7 +160,7 @@ def _note_delete(call: Call, proceed: Proceed, container: str) -> None:
 
 def _bring_back(call: Call, proceed: Proceed, container: str) -> Response:
     """Replace the object by its newest version, which is removed there; without one, delete."""
-    listing = Listing(limit=2, prefix=_prefix(call), reverse=True)
+    listing = Listing(limit=2, prefix=_prefix(call.object), reverse=True)
     try:
         entries = call.store.list_objects(call.account, container, listing)
     except Missing:
@@ -134,7 +176,8 @@ def _bring_back(call: Call, proceed: Proceed, container: str) -> Response:
     if newest and newest[0].content_type != DELETE_MARKER:
         version = ObjectPath(call.account, container, newest[0].name)
         get = call.own("GET", query={"multipart-manifest": "get", "symlink": "get"})
-        _copy(call, proceed, proceed(get.at(version)), call.path)
+        expected = call.notes.get(objects.EXPECTED)
+        _copy(call, proceed, proceed(get.at(version)), call.path, expected)
         proceed(call.own("DELETE").at(version))
     return Response(204, None, {}, "text/html; charset=UTF-8")
 

@@ -273,6 +273,7 @@ class _Collected:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._delivery = threading.Lock()
         self._lines: dict[tuple[int, _Source], list[str]] = {}
         self._kept_bytes = 0  # as long as they are not written, or given up
         self._since: dict[tuple[int, _Source], float] = {}
@@ -301,7 +302,12 @@ class _Collected:
             self.deliver()
 
     def deliver(self, *, at_once: bool = False) -> None:
-        """Write what has waited long enough, or is enough."""
+        """Write what has waited long enough, or is enough. At the end of the process, `at_once`,
+        this also waits for the thread that is about to write some."""
+        with self._delivery:
+            self._deliver(at_once)
+
+    def _deliver(self, at_once: bool) -> None:
         with self._lock:
             now = time.monotonic()
             ripe = [

@@ -20,6 +20,7 @@ from typing import Any
 from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.errors import ApiError
 from nubelet.kernel.reconcile import Reconciler
+from nubelet.object_store.features import history
 from nubelet.object_store.features.version_names import hidden, object_name
 from nubelet.object_store.s3 import names, versions
 from nubelet.object_store.storage import (
@@ -130,7 +131,18 @@ def _still(store: Storage, path: ObjectPath, version: str) -> set[str]:
     ids = {versions.under_name(store, path), *(each.id for each in versions.of_key(store, path))}
     for each in ids - {None, "", version}:
         still.update(_named(store, path, each or ""))
-    return still
+    return still | set(named_by_archived(store, path))
+
+
+def named_by_archived(store: Storage, path: ObjectPath) -> Iterator[str]:
+    """The segments that old objects of a key name, where those are moved to a container of the
+    user's own (features/history.py)."""
+    try:
+        info = store.container(path.account, path.container, totals=False)
+    except Missing:
+        return
+    for each in history.archived(store, info, path.object):
+        yield from _named(store, each, "")
 
 
 def _started(store: Storage, unless: ObjectPath, starts: Sequence[str]) -> Iterator[str]:

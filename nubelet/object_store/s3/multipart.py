@@ -23,7 +23,7 @@ from nubelet.kernel.errors import ApiError
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import Call, header
-from nubelet.object_store.features import object_lock, slo
+from nubelet.object_store.features import history, object_lock, slo
 from nubelet.object_store.features.customer_keys import OF_PARTS
 from nubelet.object_store.s3 import (
     access,
@@ -463,7 +463,11 @@ def _write(
         return {OVERRIDE_ETAG: f"{own}; s3_etag={etag}{of_segments}"}
 
     call.notes[swift_objects.FINISH] = finish
-    call.notes |= {"decided": True, object_lock.GIVEN: locks.of_upload(begun)}
+    call.notes |= {
+        "decided": True,
+        history.KEEPS_OLD: True,
+        object_lock.GIVEN: locks.of_upload(begun),
+    }
     start = f"/{names.parts_of(asked.bucket)}/"
     own = {str(each["name"]).removeprefix(start) for each in manifest}
     objects.conditional(asked, call)

@@ -11,7 +11,7 @@ from nubelet.kernel.errors import ApiError
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import conditions, objects
 from nubelet.object_store.call import Call, header
-from nubelet.object_store.features import object_lock, version_names
+from nubelet.object_store.features import history, object_lock, version_names
 from nubelet.object_store.s3 import (
     access,
     attributes,
@@ -113,7 +113,8 @@ def replace(asked: Asked, call: Call, new_parts: Collection[str] = ()) -> Respon
     kept."""
     state = versions.state(asked.store, asked.account, asked.bucket)
     path = asked.path
-    is_lost = not state or (
+    # Where old objects are moved to a container of the user's own, so are the names of their parts.
+    is_lost = (not state and not history.location(asked.bucket_info())) or (
         state == "false" and versions.under_name(asked.store, path) == versions.NULL
     )
     before = parts.behind(asked, {}) if is_lost else []

@@ -332,13 +332,15 @@ def losing(asked: Asked, key: str, version: str, found: Sequence[str]) -> Iterat
 
 
 def in_use(asked: Asked) -> set[str]:
-    """The parts that the key names, now or in one of its versions."""
+    """The parts that the key names, now, in one of its versions or where old ones are moved to."""
     used = set(behind(asked, {}))
     if versions.state(asked.store, asked.account, asked.bucket):
         for version in versions.of_key(asked.store, asked.path):
             if not version.is_marker:
                 used.update(behind(asked, {"version-id": version.id}))
-    return used
+    start = f"/{names.parts_of(asked.bucket)}/"
+    archived = garbage.named_by_archived(asked.store, asked.path)
+    return used | {name.removeprefix(start) for name in archived}
 
 
 def remove_all(asked: Asked) -> None:

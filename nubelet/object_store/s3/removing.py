@@ -8,7 +8,7 @@ from dataclasses import replace
 from nubelet.kernel.errors import ApiError
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import header
-from nubelet.object_store.features import object_lock
+from nubelet.object_store.features import history, object_lock
 from nubelet.object_store.features.version_names import DELETE_MARKER, IS_NULL
 from nubelet.object_store.features.version_names import NULL as NULL_MARK
 from nubelet.object_store.features.versions import UNKEPT
@@ -27,7 +27,7 @@ def remove(asked: Asked, key: str, version: str, said: Mapping[str, str]) -> dic
     seen = preconditions.check(at, said)
     if not version:
         parts.require_writer(at)
-        return expire(at, seen)
+        return _delete(at, seen)
     state = versions.state(at.store, at.account, at.bucket)
     asked.bucket_info()
     rules.decide(at, at.call("DELETE", query={"version-id": version}), "")
@@ -37,7 +37,7 @@ def remove(asked: Asked, key: str, version: str, said: Mapping[str, str]) -> dic
         if state:
             return told | remove_version(at, found)
         # Where versions were never kept there is the null version, and no other.
-        return told | (_plain(at, seen) if found == NULL else {})
+        return told | (_plain(at, seen, moves=True) if found == NULL else {})
     except ApiError as error:
         if error.status != 404:
             raise
@@ -45,12 +45,18 @@ def remove(asked: Asked, key: str, version: str, said: Mapping[str, str]) -> dic
 
 
 def expire(at: Asked, seen: Timestamp | None) -> dict[str, str]:
-    """Delete the key as it is now (None), or as it was written then; headers that tell of it. That
-    the caller may was decided before. Raises PreconditionFailed where it has changed."""
+    """The key's time has come: delete it as it is now (None), or as it was written then; headers
+    that tell of it. Raises PreconditionFailed where it has changed."""
+    return _delete(at, seen, moves=False)
+
+
+def _delete(at: Asked, seen: Timestamp | None, *, moves: bool = True) -> dict[str, str]:
+    """The same, after it was decided that the caller may. moves: the bucket's container of old
+    objects gets or gives one (features/history.py)."""
     state = versions.state(at.store, at.account, at.bucket)
     if state == "true":
         return _mark(at, seen)
-    return _suspended(at, seen) if state else _plain(at, seen)
+    return _suspended(at, seen) if state else _plain(at, seen, moves=moves)
 
 
 def remove_version(at: Asked, version: str, *, unless_current: bool = False) -> dict[str, str]:
@@ -87,9 +93,10 @@ def _mark(at: Asked, seen: Timestamp | None) -> dict[str, str]:
     return headers_of(Version(marker, is_null=False, is_marker=True))
 
 
-def _plain(at: Asked, seen: Timestamp | None) -> dict[str, str]:
+def _plain(at: Asked, seen: Timestamp | None, *, moves: bool) -> dict[str, str]:
     """No versions were ever kept: the key goes; with conditions, as it was `seen`."""
     call = parts.decided(at.call("DELETE"))
+    call.notes[history.KEEPS_OLD] = moves
     if seen is not None:
         call.notes[swift_objects.TIMESTAMP] = timestamps.after(seen)
     with parts.losing(at, at.key, "", parts.behind(at, {})):
