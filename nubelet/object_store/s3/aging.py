@@ -54,6 +54,7 @@ from nubelet.object_store.storage import (
     Listing,
     Missing,
     ObjectEntry,
+    ObjectPath,
     Outdated,
     Storage,
     timestamps,
@@ -69,16 +70,31 @@ class _ChangedError(Exception):
     """The bucket has other rules now, or none."""
 
 
+class _Failures:
+    """What could not be done: how much, and the first of it. The others are only logged."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: Exception | None = None
+
+    def add(self, error: Exception, where: str) -> None:
+        """Something could not be done there, the rest goes on."""
+        self.count += 1
+        self.first = self.first or error
+        if not isinstance(error, ApiError):
+            log.error("the lifecycle of %s", where, exc_info=error)
+
+
 def age(cloud: Cloud) -> None:
     """Apply the rules of all buckets."""
     apply(cloud, clock.now() / 1e6)
 
 
 def apply(cloud: Cloud, now: float) -> None:
-    """Apply them as of a time (seconds since 1970). Raises the first of what the store could not
-    do, after everything else was done."""
+    """Apply them as of a time (seconds since 1970). Raises the first of what could not be done,
+    after everything else was done."""
     store = cloud.get(Storage)  # type: ignore[type-abstract]
-    failures: list[ApiError] = []
+    failures = _Failures()
     for entry in _pages(store, lifecycles.ACCOUNT, lifecycles.CONTAINER, ""):
         account, bucket, token = entry.name.split("/", 2)
         try:
@@ -89,10 +105,11 @@ def apply(cloud: Cloud, now: float) -> None:
                 lifecycles.forget(store, account, bucket, token)
         except _ChangedError:
             log.info("the lifecycle of %s/%s was changed", account, bucket)
-        except ApiError as error:
-            failures.append(error)
-    if failures:
-        raise failures[0]
+        except Exception as error:
+            failures.add(error, f"{account}/{bucket}")
+    if failures.first is not None:
+        log.warning("%d changes by lifecycles could not be made", failures.count)
+        raise failures.first
 
 
 def _is_of(store: Storage, account: str, bucket: str, token: str) -> bool:
@@ -109,7 +126,7 @@ def _apply(
     bucket: str,
     token: str,
     now: float,
-    failures: list[ApiError],
+    failures: _Failures,
 ) -> None:
     path, policy = lifecycles.place(account, bucket, token), lifecycles.policy(store)
     try:
@@ -123,11 +140,11 @@ def _apply(
     today = str(int(now // DAY_SECONDS))
     if opened.metadata.get(_DONE) == today:
         return
-    bucket_now = _Bucket(cloud, store, account, bucket, token, lifecycle.enabled, now)
+    before = failures.count
+    bucket_now = _Bucket(cloud, store, account, bucket, token, lifecycle.enabled, now, failures)
     for work in (bucket_now.keys, bucket_now.versions, bucket_now.uploads):
         work()
-    if bucket_now.failures:
-        failures.extend(bucket_now.failures)
+    if failures.count > before:
         return
     kind = opened.metadata.get("content-type", "")
     with suppress(Missing, Outdated):  # the rules were changed just now
@@ -174,11 +191,14 @@ class _Bucket:
         token: str,
         rules: Sequence[Rule],
         now: float,
+        failures: _Failures,
     ) -> None:
         self._context = Context(cloud, "object_store", ANONYMOUS, request_id=new_request_id())
         self._store, self._account, self._bucket = store, account, bucket
         self._token, self._rules, self._now = token, rules, now
-        self.failures: list[ApiError] = []
+        self._failures = failures
+        info = store.container(account, bucket, totals=False)
+        self._since, self._policy = timestamps.seconds(info.created_at), info.policy
 
     # --- Keys ---------------------------------------------------------------------------------
 
@@ -187,9 +207,36 @@ class _Bucket:
         rules = [rule for rule in self._rules if rule.days or rule.date is not None]
         for entry in self._listed(self._bucket, rules, ""):
             linked = entry.etag.rpartition(LINKED)[2] if LINKED in entry.etag else ""
-            since = timestamps.seconds(linked if is_id(linked) else entry.timestamp)
-            if any(entry.name.startswith(each.prefix) for each in self._due(rules, since)):
+            if is_id(linked):
+                since, earliest = timestamps.seconds(linked), False
+            else:
+                # Listings tell of the last change of tags or metadata; a key may be older, but not
+                # older than its bucket.
+                since, earliest = self._since, True
+            if not self._is_about(rules, entry.name, since):
+                continue
+            changed = timestamps.seconds(entry.timestamp)
+            if earliest and not self._is_about(rules, entry.name, changed):
+                self._try(lambda name=entry.name: self._expire_if_old(name, rules))  # type: ignore[misc]
+            else:
                 self._try(lambda name=entry.name: self._expire(name, rules))  # type: ignore[misc]
+
+    def _is_about(self, rules: Sequence[Rule], key: str, since: float) -> bool:
+        return any(key.startswith(each.prefix) for each in self._due(rules, since))
+
+    def _expire_if_old(self, key: str, rules: Sequence[Rule]) -> None:
+        """Let a key expire if it was made long enough ago: most were not, so one replica is asked
+        before the key is looked at well."""
+        try:
+            opened = self._store.open_object(
+                ObjectPath(self._account, self._bucket, key), self._policy
+            )
+        except Missing:
+            return
+        opened.close()
+        made = timestamps.seconds(opened.metadata["x-backend-data-timestamp"])
+        if self._is_about(rules, key, made):
+            self._expire(key, rules)
 
     def _expire(self, key: str, rules: Sequence[Rule]) -> None:
         at = self._at(key)
@@ -200,7 +247,7 @@ class _Bucket:
         if versions.written_at(self._store, at.path) != seen:
             return  # somebody writes it: it is young
         size, tags = lifecycles.size_of(found), lifecycles.tags_of(found)
-        due_now = self._due(rules, lifecycles.since_of(found))
+        due_now = self._due(rules, lifecycles.made_at(found, seen))
         if any(rule.is_about(key, size, tags) for rule in due_now):
             removing.expire(at, seen)
 
@@ -345,9 +392,11 @@ class _Bucket:
         """Was it done? What is refused (it is locked, gone, or has changed) stays as it is."""
         try:
             return change() is not False
-        except ApiError as error:
-            if error.status >= 500:
-                self.failures.append(error)
+        except _ChangedError:
+            raise
+        except Exception as error:
+            if not isinstance(error, ApiError) or error.status >= 500:
+                self._failures.add(error, f"{self._account}/{self._bucket}")
             return False
 
 

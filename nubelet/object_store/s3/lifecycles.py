@@ -23,7 +23,7 @@ from nubelet.kernel.errors import ApiError
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import header
 from nubelet.object_store.features.version_names import is_id
-from nubelet.object_store.s3 import lifecycle_documents, lifecycle_rules, xml
+from nubelet.object_store.s3 import lifecycle_documents, lifecycle_rules, versions, xml
 from nubelet.object_store.s3.asked import Asked, noted
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.lifecycle_rules import Lifecycle
@@ -139,11 +139,16 @@ def policy(store: Storage) -> int:
 
 
 def since_of(found: Response) -> float:
-    """When what a HEAD is about was written, in seconds since 1970: a version when it was made;
-    what has no versions when it, or its metadata, was last changed."""
+    """When what a HEAD is about, or its metadata, was last changed, in seconds since 1970; of a
+    version when it was made."""
+    return made_at(found, header(found, "X-Timestamp") or "")
+
+
+def made_at(found: Response, written: timestamps.Timestamp) -> float:
+    """When what a HEAD is about was made, in seconds since 1970: of a version its id says so; what
+    has no versions was `written` then."""
     version = header(found, "X-Object-Version-Id") or ""
-    stamp = version if is_id(version) else header(found, "X-Timestamp")
-    return timestamps.seconds(stamp or timestamps.ZERO)
+    return timestamps.seconds((version if is_id(version) else written) or timestamps.ZERO)
 
 
 def tags_of(found: Response) -> dict[str, str]:
@@ -164,7 +169,15 @@ def told(asked: Asked, found: Response) -> dict[str, str]:
         return {}
     size, tags = size_of(found), tags_of(found)
     about = [rule for rule in lifecycle.enabled if rule.is_about(asked.key, size, tags)]
-    expiry = lifecycle_rules.first(about, since_of(found))
+    if not about:
+        return {}
+    # The HEAD of a key without versions says when its tags were changed, too.
+    written = (
+        "" if header(found, "X-Object-Version-Id") else versions.written_at(asked.store, asked.path)
+    )
+    expiry = lifecycle_rules.first(
+        about, made_at(found, written or header(found, "X-Timestamp") or "")
+    )
     return {"x-amz-expiration": lifecycle_rules.header(expiry)} if expiry else {}
 
 
