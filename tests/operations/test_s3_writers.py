@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from nubelet.kernel.errors import ApiError
 from nubelet.object_store.call import Call, pieces
+from nubelet.object_store.reconcilers import expire_until
 from nubelet.object_store.s3 import multipart, objects, parts, preconditions, removing, versions
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.bodies import Upload
@@ -35,6 +37,7 @@ from tests.operations.test_s3_crash import (
 
 pytestmark = pytest.mark.crash
 small_parts = _small_parts
+MISSED = ("PreconditionFailed", "NoSuchKey")
 
 
 @pytest.fixture
@@ -188,6 +191,111 @@ def test_a_delete_with_a_condition_takes_what_it_was_asked_of_and_nothing_newer(
     said = {"if-match": objects.show(ask(api, "HEAD", "k")).headers["ETag"]}
     removing.remove(ask(api, "DELETE", "k"), "k", "", said)
     assert body(api) is None
+
+
+@pytest.mark.parametrize("state", ["", "Enabled", "Suspended"])
+@pytest.mark.parametrize("other", ["put", "delete"])
+def test_of_a_delete_and_another_change_that_expect_the_same_one_happens(
+    api: Api, monkeypatch: pytest.MonkeyPatch, state: str, other: str
+) -> None:
+    """In a cluster a delete alone asks nobody for a promise: it must be a write with a condition
+    that decides. Here the other change is decided behind the look, before the store deletes."""
+    if state:
+        bucket(api, "Enabled")
+        bucket(api, state)
+    else:
+        api("PUT", f"/{BUCKET}")
+    etag = objects.put(ask(api, "PUT", "k", b"seen")).headers["ETag"]
+    delete_object, put_object, writes = api.store.delete_object, api.store.put_object, []
+
+    def counted(path: Any, *what: Any, expected: Any = None, **how: Any) -> Any:
+        if expected:
+            writes.append(path)
+        return put_object(path, *what, expected=expected, **how)
+
+    def not_of_the_key(path: Any, *what: Any, **how: Any) -> None:
+        if path == KEY:
+            assert writes == [KEY]
+            # Whoever still expects what was seen comes too late.
+            if other == "put":
+                assert refused(lambda: put_if(api, "if-match", etag, b"B")) in MISSED
+            else:
+                again = ask(api, "DELETE", "k")
+                then = lambda: removing.remove(again, "k", "", {"if-match": etag})  # noqa: E731
+                assert refused(then) in MISSED
+        delete_object(path, *what, **how)
+
+    monkeypatch.setattr(api.store, "put_object", counted)
+    monkeypatch.setattr(api.store, "delete_object", not_of_the_key)
+    removing.remove(ask(api, "DELETE", "k"), "k", "", {"if-match": etag})
+    assert body(api) is None
+    assert writes == [KEY]
+
+
+def test_what_a_killed_delete_with_a_condition_left_is_nothing_and_goes(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}")
+    etag = objects.put(ask(api, "PUT", "k", b"seen")).headers["ETag"]
+
+    def killed(*what: Any, **how: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api.store, "delete_object", killed)
+        with pytest.raises(KeyboardInterrupt):
+            removing.remove(ask(api, "DELETE", "k"), "k", "", {"if-match": etag})
+    assert body(api) is None
+    assert refused(lambda: objects.show(ask(api, "GET", "k"))) == "NoSuchKey"
+    assert put_if(api, "if-none-match", "*", b"new") == 200
+    assert body(api) == b"new"
+    expire_until(api.store, time.time())
+    assert body(api) == b"new"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("state", ["", "Enabled"])
+@pytest.mark.parametrize("look", range(1, 4))
+def test_a_part_of_a_key_that_is_overwritten_is_of_one_write(
+    api: Api, monkeypatch: pytest.MonkeyPatch, look: int, state: str, method: str
+) -> None:
+    api("PUT", f"/{BUCKET}", **({"x_versions_enabled": "true"} if state else {}))  # type: ignore[arg-type]
+    complete(api, begin(api))
+    looks, call = [], Asked.ask
+
+    def then_write(asked: Asked, at: Call) -> Any:
+        found = call(asked, at)
+        if at.path == KEY and at.is_read:
+            looks.append(at)
+            if len(looks) == look:
+                monkeypatch.setattr(Asked, "ask", call)
+                objects.put(ask(api, "PUT", "k", b"newer"))
+        return found
+
+    monkeypatch.setattr(Asked, "ask", then_write)
+    answer = objects.show(ask(api, method, "k", partNumber="1"))
+    told = {name.lower(): value for name, value in answer.headers.items()}
+    size, parts_count = told["content-range"].rpartition("/")[2], told.get("x-amz-mp-parts-count")
+    if told["etag"].endswith('-2"'):
+        assert (size, parts_count) == ("12", "2")
+        expected = b"aaaaaaa"
+    else:
+        assert (size, parts_count) == ("5", None)
+        expected = b"newer"
+    assert answer.status == 206
+    if method == "GET" and (state or look < 3):  # parts go with their key
+        assert b"".join(pieces(answer)) == expected
+
+
+def test_a_condition_of_a_read_is_about_what_is_sent(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}")
+    etag = objects.put(ask(api, "PUT", "k", b"seen")).headers["ETag"]
+    then_once(monkeypatch, Asked, "ask", lambda: objects.put(ask(api, "PUT", "k", b"newer")))
+    at = ask(api, "GET", "k")
+    at.request.headers["if-match"] = etag  # type: ignore[index]
+    assert refused(lambda: objects.show(at)) == "PreconditionFailed"
 
 
 class Behind:

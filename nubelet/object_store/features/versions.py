@@ -23,6 +23,7 @@ from nubelet.object_store.api import objects
 from nubelet.object_store.call import Call, Proceed, header, is_true, pieces
 from nubelet.object_store.features import object_lock, symlinks, version_listings
 from nubelet.object_store.features.refusals import refusal
+from nubelet.object_store.features.taking import take
 from nubelet.object_store.features.version_names import (
     DELETE_MARKER,
     ENABLED,
@@ -38,11 +39,14 @@ from nubelet.object_store.storage import (
     OVERRIDE_SHOWN_SIZE,
     ContainerInfo,
     ObjectPath,
+    Outdated,
     timestamps,
 )
 
 # A note: what is under the name is being deleted, so that it becomes no version.
 UNKEPT = "unkept"
+# A note of a DELETE: of several who expect the same (objects.EXPECTED), one deletes it.
+TAKES = "takes"
 _EXPIRY = ("x-delete-at", "x-delete-after")
 # Of an object that becomes a version: what the copy has of its own, and when its name goes.
 _NOT_KEPT = ("etag", "last-modified", "x-timestamp", "accept-ranges", "x-delete-at")
@@ -342,15 +346,19 @@ def _delete(call: Call, proceed: Proceed) -> Response:
     marker.notes = {objects.TIMESTAMP: now}
     proceed(marker)
     # Of the marker's time, or of what is expected: what was written since is newer.
-    expected = call.notes.get(objects.EXPECTED)
+    expected, is_taken = call.notes.get(objects.EXPECTED), False
     then = now if expected is None else timestamps.after(expected)
-    gone = call.own("DELETE", notes={objects.TIMESTAMP: then})
+    info = call.container_info()
     try:
-        response = proceed(gone)
-    except Conflict:
-        if expected is not None:
+        if expected and info is not None and call.notes.get(TAKES):
+            then, is_taken = take(call.store, call.path, info.policy, expected), True
+        response = proceed(call.own("DELETE", notes={objects.TIMESTAMP: then}))
+    except (Conflict, PreconditionFailed) as error:
+        if expected is not None and not is_taken:
             proceed(call.own("DELETE").at(marker.path))
-            raise PreconditionFailed("The object has changed meanwhile.") from None
+            if isinstance(error, Outdated) or not call.notes.get(TAKES):
+                raise PreconditionFailed("The object has changed meanwhile.") from None
+            raise
         response = Response(204)
     except ApiError as error:
         if error.status != 404:

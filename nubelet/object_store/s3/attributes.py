@@ -8,29 +8,29 @@ from typing import Any
 
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import header, is_true, pieces
-from nubelet.object_store.s3 import checksums, customer_keys, objects, parts, xml
+from nubelet.object_store.s3 import checksums, customer_keys, objects, parts, pins, xml
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.etags import etag_of
 
 _MOST = 1000
 _ATTRIBUTES = ("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize")
-Shown = Callable[[Asked, Mapping[str, str]], Response]
+Shown = Callable[[Mapping[str, str]], Response]
 
 
-def show_part(asked: Asked, shown: Shown) -> Response:
-    """GET and HEAD ?partNumber: the bytes of one part, as a range."""
+def show_part(asked: Asked, found: Response, shown: Shown) -> Response:
+    """GET and HEAD ?partNumber of the key that was found: the bytes of one part, as a range. Raises
+    ChangedError."""
     wanted = parts.read_number(asked.query["partNumber"])
-    found = asked.ask(asked.call("HEAD", query=objects.wanted(asked)))
     there = _parts(asked, found)
     whole = int(header(found, "Content-Length") or 0)
     sizes = [size for _place, size, _checksum in there] or [whole]
     if wanted > len(sizes):
         raise S3Error("InvalidPartNumber")
     if not whole:  # no range can be said of nothing
-        return shown(asked, {})
+        return shown({})
     start, size = sum(sizes[: wanted - 1]), sizes[wanted - 1]
-    response = shown(asked, {"range": f"bytes={start}-{start + size - 1}"})
+    response = shown({"range": f"bytes={start}-{start + size - 1}"})
     response.status = 206
     response.headers |= {
         "Content-Length": str(size),
@@ -42,13 +42,17 @@ def show_part(asked: Asked, shown: Shown) -> Response:
 
 
 def _parts(asked: Asked, found: Response) -> list[tuple[int, int, str]]:
-    """Place, size and kept checksum of the parts of a key; none where it is of one piece. The
-    parts of a key are numbered anew, from 1: its readers count to how many there are."""
+    """Place, size and kept checksum of the parts of a key that was found; none where it is of one
+    piece. The parts of a key are numbered anew, from 1: its readers count to how many there are.
+    Raises ChangedError."""
     if not is_true(header(found, "X-Static-Large-Object")):
         return []
     call = asked.call("GET", query={**objects.wanted(asked), "multipart-manifest": "get"})
     call.notes["decided"] = True
-    stored = json.loads(b"".join(pieces(asked.ask(call))))
+    manifest = asked.ask(call)
+    document = b"".join(pieces(manifest))
+    pins.check(found, manifest)
+    stored = json.loads(document)
     return [
         (place, int(each["bytes"]), parts.checksum_of(each.get("content_type", "")))
         for place, each in enumerate(stored, 1)
@@ -57,6 +61,10 @@ def _parts(asked: Asked, found: Response) -> list[tuple[int, int, str]]:
 
 def show(asked: Asked) -> Response:
     """GET ?attributes: those that x-amz-object-attributes names."""
+    return pins.of_one_write(lambda: _show(asked))
+
+
+def _show(asked: Asked) -> Response:
     asks = asked.headers.get("x-amz-object-attributes", "")
     wanted = {each.strip() for each in asks.split(",") if each.strip()}
     if not wanted or not wanted <= set(_ATTRIBUTES):

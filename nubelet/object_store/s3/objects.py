@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -23,6 +24,7 @@ from nubelet.object_store.s3 import (
     locks,
     names,
     parts,
+    pins,
     preconditions,
     removing,
     tags,
@@ -291,7 +293,7 @@ def iso(http_date: str | None) -> str:
 def show(asked: Asked) -> Response:
     """GET and HEAD of a key, or of a version of it."""
     try:
-        return _show(asked)
+        return pins.of_one_write(lambda: _show(asked))
     except S3Error as error:
         if error.s3_code == "NoSuchKey" and "versionId" not in asked.query:
             newest = next(versions.of_key(asked.store, asked.path, 1), None)
@@ -302,9 +304,11 @@ def show(asked: Asked) -> Response:
 
 def _show(asked: Asked) -> Response:
     query = wanted(asked)
-    etags = [name for name in _CONDITIONS if name in asked.headers]
-    if etags:
+    is_asked = any(name in asked.headers for name in _CONDITIONS)
+    found = None
+    if is_asked or "partNumber" in asked.query:
         found = asked.ask(asked.call("HEAD", query=query))
+    if is_asked and found is not None:
         customer_keys.check(asked.headers, found)
         asks = _in_order(asked.headers)
         status = conditions.check(asks, etag_of(found), _modified(found))
@@ -315,15 +319,18 @@ def _show(asked: Asked) -> Response:
     headers = {"range": asked.headers["range"]} if "range" in asked.headers else {}
     if "," in headers.get("range", ""):
         headers = {}  # S3 answers several ranges with the whole
-    if "partNumber" in asked.query:
+    if found is not None and "partNumber" in asked.query:
         if headers:
             raise S3Error("InvalidRequest", "A range and a part number exclude each other.")
-        return attributes.show_part(asked, _shown)
-    return _shown(asked, headers)
+        return attributes.show_part(asked, found, partial(_shown, asked, found))
+    return _shown(asked, found, headers)
 
 
-def _shown(asked: Asked, headers: Mapping[str, str]) -> Response:
+def _shown(asked: Asked, found: Response | None, headers: Mapping[str, str]) -> Response:
+    """The answer, about what was `found` before; raises ChangedError."""
     response = asked.ask(asked.call(asked.request.method, headers=headers, query=wanted(asked)))
+    if found is not None:
+        pins.check(found, response)
     told = customer_keys.check(asked.headers, response)
     if asked.request.method == "HEAD" and "range" in headers:
         size = header(response, "Content-Length") or "0"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 
-from nubelet.kernel.errors import ApiError
+from nubelet.kernel.errors import ApiError, Conflict, PreconditionFailed
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import header
 from nubelet.object_store.features import history, object_lock
+from nubelet.object_store.features.taking import take
 from nubelet.object_store.features.version_names import DELETE_MARKER, IS_NULL
 from nubelet.object_store.features.version_names import NULL as NULL_MARK
-from nubelet.object_store.features.versions import UNKEPT
+from nubelet.object_store.features.versions import TAKES, UNKEPT
 from nubelet.object_store.s3 import locks, parts, preconditions, rules, versions
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.errors import S3Error
@@ -54,9 +56,12 @@ def _delete(at: Asked, seen: Timestamp | None, *, moves: bool = True) -> dict[st
     """The same, after it was decided that the caller may. moves: the bucket's container of old
     objects gets or gives one (features/history.py)."""
     state = versions.state(at.store, at.account, at.bucket)
+    is_asked = moves and bool(seen)  # a condition, by whom one shall win
     if state == "true":
-        return _mark(at, seen)
-    return _suspended(at, seen) if state else _plain(at, seen, moves=moves)
+        return _mark(at, seen, takes=is_asked)
+    if state:
+        return _suspended(at, seen, takes=is_asked)
+    return _plain(at, seen, moves=moves)
 
 
 def remove_version(at: Asked, version: str, *, unless_current: bool = False) -> dict[str, str]:
@@ -84,11 +89,12 @@ def remove_nulls(asked: Asked, since: Timestamp) -> None:
             _drop(asked, each.id)
 
 
-def _mark(at: Asked, seen: Timestamp | None) -> dict[str, str]:
+def _mark(at: Asked, seen: Timestamp | None, *, takes: bool) -> dict[str, str]:
     """Versions are kept: the key gets a delete marker."""
     call = at.call("DELETE")
-    call.notes[swift_objects.EXPECTED] = seen
-    response = at.ask(call)
+    call.notes |= {swift_objects.EXPECTED: seen, TAKES: takes}
+    with _of_one():
+        response = at.ask(call)
     marker = header(response, "X-Object-Version-Id") or ""
     return headers_of(Version(marker, is_null=False, is_marker=True))
 
@@ -97,20 +103,43 @@ def _plain(at: Asked, seen: Timestamp | None, *, moves: bool) -> dict[str, str]:
     """No versions were ever kept: the key goes; with conditions, as it was `seen`."""
     call = parts.decided(at.call("DELETE"))
     call.notes[history.KEEPS_OLD] = moves
+    takes = moves and bool(seen) and not history.location(at.bucket_info())
     if seen is not None:
-        call.notes[swift_objects.TIMESTAMP] = timestamps.after(seen)
+        call.notes |= {
+            swift_objects.TIMESTAMP: timestamps.after(seen),
+            swift_objects.EXPECTED: seen,
+        }
     with parts.losing(at, at.key, "", parts.behind(at, {})):
+        if takes:
+            call.notes[swift_objects.TIMESTAMP] = _take(at, seen or "")
         try:
             at.ask(call)
         except ApiError as error:
-            if error.status == 409 and seen is not None:
+            if error.status == 409 and seen is not None and not takes:
                 raise S3Error("PreconditionFailed") from None
-            if error.status != 404:
+            if error.status not in ((404, 409) if takes else (404,)):
                 raise
     return {}
 
 
-def _suspended(at: Asked, seen: Timestamp | None) -> dict[str, str]:
+def _take(at: Asked, seen: Timestamp) -> Timestamp:
+    """Empty the key's name, if it holds what was seen; when its deletion is to be dated."""
+    with _of_one():
+        return take(at.store, at.path, at.bucket_info().policy, seen)
+
+
+@contextmanager
+def _of_one() -> Iterator[None]:
+    """What the store says of several who change what they saw, in S3's words."""
+    try:
+        yield
+    except PreconditionFailed:
+        raise S3Error("PreconditionFailed") from None
+    except Conflict:
+        raise S3Error("ConditionalRequestConflict") from None
+
+
+def _suspended(at: Asked, seen: Timestamp | None, *, takes: bool) -> dict[str, str]:
     """Versions are not kept any more: a delete marker is the null version now."""
     there, now = versions.under_name(at.store, at.path), timestamps.now()
     marker = parts.decided(
@@ -127,7 +156,13 @@ def _suspended(at: Asked, seen: Timestamp | None) -> dict[str, str]:
     marker.notes |= {swift_objects.TIMESTAMP: now, swift_objects.FINISH: finish}
     at.ask(marker)
     then = now if seen is None else timestamps.after(seen)
-    if there is not None and not _empty_name(at, there, then) and seen is not None:
+    try:
+        is_empty = there is None or _empty_name(at, there, then, seen if takes else None)
+    except ApiError:
+        if takes:
+            _drop(at, now)
+        raise
+    if not is_empty and seen is not None:
         _drop(at, now)
         raise S3Error("PreconditionFailed")
     remove_nulls(at, now)
@@ -177,18 +212,21 @@ def _restore(at: Asked, version: str, there: str | None, then: Timestamp) -> boo
     return False
 
 
-def _empty_name(at: Asked, there: str, then: Timestamp) -> bool:
+def _empty_name(at: Asked, there: str, then: Timestamp, taken: Timestamp | None = None) -> bool:
     """The key's name leads to nothing, unless (False) something was written since `then`; the
-    version that it led to stays, but for a null one."""
+    version that it led to stays, but for a null one. taken: only who gets what was written then
+    may do it."""
     call = parts.decided(at.call("DELETE"))
-    call.notes |= {"versioned": True, swift_objects.TIMESTAMP: then}
     with parts.losing(at, at.key, NULL, parts.behind(at, {}) if there == NULL else []):
+        if taken:
+            then = _take(at, taken)
+        call.notes |= {"versioned": True, swift_objects.TIMESTAMP: then}
         try:
             at.ask(call)
         except ApiError as error:
             if error.status not in (404, 409):
                 raise
-            return error.status == 404
+            return error.status == 404 or bool(taken)
     return True
 
 
