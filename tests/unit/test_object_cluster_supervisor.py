@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -24,7 +25,7 @@ def test_after_a_long_pass_comes_a_rest_as_long(monkeypatch: pytest.MonkeyPatch)
         return {}
 
     class Node:
-        passes: dict[str, dict[str, float]] = {}  # noqa: RUF012
+        passes: dict[str, dict[str, float]] = {}
 
     daemon = Daemon("slow", 0.01, run, threading.Event())
     monkeypatch.setattr(supervisor, "daemons", lambda node: [daemon])
@@ -34,5 +35,5 @@ def test_after_a_long_pass_comes_a_rest_as_long(monkeypatch: pytest.MonkeyPatch)
         assert enough.wait(60)
     finally:
         made.stop()
-    for (_, ended), (began, _) in zip(passes, passes[1:], strict=False):
+    for (_, ended), (began, _) in itertools.pairwise(passes):
         assert began - ended >= 0.29
