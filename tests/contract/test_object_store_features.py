@@ -152,9 +152,10 @@ def test_uploads_by_temporary_url(account: Account, signed: Signed) -> None:
     path = account.container()
     assert signed("PUT", f"{path}/o", content=b"new").status_code == 201
     assert account.get(f"{path}/o").content == b"new"
-    for name in ("X-Object-Manifest", "X-Symlink-Target"):
+    for name in ("X-Object-Manifest", "X-Symlink-Target", "X-Copy-From"):
         answer = signed("PUT", f"{path}/p", headers={name: f"{path[1:]}/o"})
         assert answer.status_code == 400
+        assert account.get(f"{path}/p").status_code == 404
     assert signed("DELETE", f"{path}/o").status_code == 204
 
 
@@ -217,6 +218,28 @@ def test_wrong_forms(store: Store, account: Account, signed: Signed) -> None:
     assert form(store, account, path, None).status_code != 201
     assert account.get(f"{path}a").status_code == 404
     assert account.names(path.rstrip("/")) == ["n0", "n1"]
+
+
+def test_what_was_not_signed_changes_nothing_of_a_form(
+    store: Store, account: Account, signed: Signed
+) -> None:
+    path = account.container()
+    ends = str(int(time.time()) + 60)
+    text = "\n".join([f"/v1/{account.name}{path}/", "", "1", "1", ends])
+    fields = {"max_file_size": "1", "max_file_count": "1", "expires": ends, "signature": sign(text)}
+    late = {"max_file_size": "99", "max_file_count": "9", "_taken": "0", "_signed": "yes"}
+    parts: list[Any] = [(name, (None, value)) for name, value in fields.items()]
+    parts.append(("file", ("a", b"x")))
+    parts += [(name, (None, value)) for name, value in late.items()]
+    parts += [("redirect", (None, "http://evil.example/")), ("file", ("b", b"too long"))]
+    client = store.tested.client(None)
+    answer = client.post(f"{account.url}{path}/", files=parts)
+    assert answer.status_code == 400
+    assert account.names(path) == ["a"]
+    unsigned = [("_signed", (None, "yes")), ("redirect", (None, "http://evil.example/"))]
+    answer = client.post(f"{account.url}{path}/", files=[*unsigned, ("file", ("c", b"x"))])
+    assert answer.status_code in (400, 401)
+    assert account.names(path) == ["a"]
 
 
 # --- Web sites --------------------------------------------------------------------------------

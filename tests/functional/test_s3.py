@@ -17,6 +17,8 @@ import httpx
 import pytest
 from botocore.exceptions import ClientError
 
+from nubelet.object_store.s3 import gateway
+from nubelet.object_store.s3.signing import SUBRESOURCES
 from tests.s3_calls import S3, clients, clouds, code_of
 
 pytestmark = pytest.mark.functional
@@ -224,6 +226,25 @@ def test_signatures_of_version_2_work(s3: S3) -> None:
     client.put_object(Bucket=bucket, Key="k", Body=b"data", Metadata={"a": "b"})
     assert client.get_object(Bucket=bucket, Key="k")["Metadata"] == {"a": "b"}
     assert client.get_bucket_acl(Bucket=bucket)["Grants"]
+
+
+def test_a_url_of_version_2_is_good_for_what_was_signed(s3: S3, client: Any) -> None:
+    known = {name for _, name in (*gateway._BUCKET, *gateway._KEY) if name}
+    assert known | gateway._UNKNOWN <= SUBRESOURCES
+    bucket = s3.bucket(client, ObjectLockEnabledForBucket=True)
+    client.put_object(Bucket=bucket, Key="k", Body=b"data")
+    signer = s3.client(signature_version="s3")
+    put = signer.generate_presigned_url("put_object", {"Bucket": bucket, "Key": "k"})
+    until = b"<RetainUntilDate>2126-01-01T00:00:00Z</RetainUntilDate>"
+    body = b"<Retention><Mode>COMPLIANCE</Mode>" + until + b"</Retention>"
+    answer = httpx.put(f"{put}&retention", content=body)
+    assert (answer.status_code, "SignatureDoesNotMatch" in answer.text) == (403, True)
+    with pytest.raises(ClientError) as caught:
+        client.get_object_retention(Bucket=bucket, Key="k")
+    assert code_of(caught)[0] == 404
+    listing = signer.generate_presigned_url("list_objects", {"Bucket": bucket})
+    assert httpx.get(listing).status_code == 200
+    assert httpx.get(f"{listing}&object-lock").status_code == 403
 
 
 def test_a_wrong_secret_and_an_unknown_key(s3: S3) -> None:

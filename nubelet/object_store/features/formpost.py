@@ -29,20 +29,19 @@ def formpost(call: Call, proceed: Proceed) -> Response:
         return proceed(call)
     if not call.container:
         return proceed(call)
-    status, words, redirect = 201, "", ""
-    fields: dict[str, str] = {}
+    status, words = 201, ""
+    form = _Form(call, proceed)
     try:
         for part in Parts(call.body(1 << 16), boundary_of(kind)):
             if part.file_name is None:
-                fields[part.name.lower()] = part.text(MAX_VALUE_BYTES).strip()
+                form.fields[part.name.lower()] = part.text(MAX_VALUE_BYTES).strip()
             elif part.file_name:
-                _take(call, proceed, part, fields)
-        if not int(fields.get("_taken", "0")):
+                form.take(part)
+        if not form.taken:
             raise BadRequest("no files to process")
     except ApiError as error:
         status, words = error.status, error.message
-    redirect = fields.get("redirect", "") if "_signed" in fields else ""
-    return _answer(status, words, redirect)
+    return _answer(status, words, form.signed.get("redirect", ""))
 
 
 def _answer(status: int, words: str, redirect: str) -> Response:
@@ -59,35 +58,46 @@ def _safe(location: str) -> str:
     return "".join(each for each in location if each.isprintable())
 
 
-def _take(call: Call, proceed: Proceed, part: Part, fields: dict[str, str]) -> None:
-    """Store one file, when the fields before it allow that."""
-    if "_signed" not in fields:
-        call.authority = tempurl.authority(call.account, _check(call, fields))
-        call.is_owner = False
-        fields["_signed"] = "yes"
-    count = int(fields.get("_taken", "0")) + 1
-    if count > _number(fields, "max_file_count"):
-        raise BadRequest("max file count exceeded")
-    largest = _number(fields, "max_file_size")
-    name = call.object + (part.file_name or "")
-    if not limits.is_text(name):
-        raise BadRequest("The name of the file is not UTF-8.")
-    limits.check_names(call.account, call.container, name)
-    headers = {"transfer-encoding": "chunked"}
-    for header in ("x-delete-at", "x-delete-after"):
-        if value := fields.get(header.replace("-", "_")):
-            headers[header] = value
-    if kind := part.headers.get("content-type"):
-        headers["content-type"] = kind
-    if encoding := part.headers.get("content-encoding"):
-        headers["content-encoding"] = encoding
-    put = call.sub(
-        "PUT", object=name, headers=headers, body=lambda size: _limited(part.read(), largest)
-    )
-    response = proceed(put)
-    if response.status >= 300:
-        raise ApiError("", status=response.status)
-    fields["_taken"] = str(count)
+class _Form:
+    """A form that is being read. signed: the fields that came before the first file, once they
+    were found to be signed: what comes after them changes nothing."""
+
+    def __init__(self, call: Call, proceed: Proceed) -> None:
+        self._call, self._proceed = call, proceed
+        self.fields: dict[str, str] = {}
+        self.signed: Mapping[str, str] = {}
+        self.taken = 0
+
+    def take(self, part: Part) -> None:
+        """Store one file, when the fields before it allow that."""
+        call = self._call
+        if not self.signed:
+            fields = dict(self.fields)
+            call.authority = tempurl.authority(call.account, _check(call, fields))
+            call.is_owner = False
+            self.signed = fields
+        if self.taken >= _number(self.signed, "max_file_count"):
+            raise BadRequest("max file count exceeded")
+        largest = _number(self.signed, "max_file_size")
+        name = call.object + (part.file_name or "")
+        if not limits.is_text(name):
+            raise BadRequest("The name of the file is not UTF-8.")
+        limits.check_names(call.account, call.container, name)
+        headers = {"transfer-encoding": "chunked"}
+        for header in ("x-delete-at", "x-delete-after"):
+            if value := self.fields.get(header.replace("-", "_")):
+                headers[header] = value
+        if kind := part.headers.get("content-type"):
+            headers["content-type"] = kind
+        if encoding := part.headers.get("content-encoding"):
+            headers["content-encoding"] = encoding
+        put = call.sub(
+            "PUT", object=name, headers=headers, body=lambda size: _limited(part.read(), largest)
+        )
+        response = self._proceed(put)
+        if response.status >= 300:
+            raise ApiError("", status=response.status)
+        self.taken += 1
 
 
 def _limited(body: Iterator[bytes], largest: int) -> Iterator[bytes]:

@@ -43,8 +43,8 @@ _PARAMETERS = (
 _FLAGS = ("inline",)
 _FORMATS = ("%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d")
 _BY_LENGTH = {40: "sha1", 64: "sha256", 128: "sha512"}
-# A PUT could otherwise make an object that leads to others of the account.
-_NOT_ALLOWED = ("x-object-manifest", "x-symlink-target")
+# A PUT could otherwise make an object that leads to others of the account, or is a copy of one.
+_NOT_ALLOWED = ("x-object-manifest", "x-symlink-target", "x-copy-from", "x-copy-from-account")
 
 
 def tempurl(call: Call, proceed: Proceed) -> Response:

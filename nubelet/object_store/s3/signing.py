@@ -30,19 +30,51 @@ UNSIGNED = "UNSIGNED-PAYLOAD"
 _SKEW_SECONDS = 15 * 60
 _LONGEST_SECONDS = 7 * 24 * 3600
 _OLDEST_END = 2**40  # no time of the query reaches further
-# Parameters that are part of what version 2 signs.
-_SUBRESOURCES = frozenset(
+# Parameters that are part of what version 2 signs: whatever chooses another operation, also what is
+# younger than that version. Who has a URL for a key must not change it into one for its retention.
+SUBRESOURCES = frozenset(
     (
+        "abac",
+        "accelerate",
         "acl",
+        "analytics",
+        "annotation",
+        "attributes",
         "cors",
         "delete",
+        "encryption",
+        "intelligent-tiering",
+        "inventory",
+        "legal-hold",
         "lifecycle",
         "location",
         "logging",
+        "metadataAnnotationTable",
+        "metadataConfiguration",
+        "metadataInventoryTable",
+        "metadataJournalTable",
+        "metadataTable",
+        "metrics",
         "notification",
+        "object-lock",
+        "ownershipControls",
         "partNumber",
         "policy",
+        "policyStatus",
+        "publicAccessBlock",
+        "renameObject",
+        "replication",
         "requestPayment",
+        "response-cache-control",
+        "response-content-disposition",
+        "response-content-encoding",
+        "response-content-language",
+        "response-content-type",
+        "response-expires",
+        "restore",
+        "retention",
+        "select",
+        "session",
         "tagging",
         "torrent",
         "uploadId",
@@ -51,13 +83,6 @@ _SUBRESOURCES = frozenset(
         "versioning",
         "versions",
         "website",
-        "encryption",
-        "response-cache-control",
-        "response-content-disposition",
-        "response-content-encoding",
-        "response-content-language",
-        "response-content-type",
-        "response-expires",
     )
 )
 
@@ -335,6 +360,6 @@ def _subresources(raw: bytes) -> str:
     found = []
     for part in raw.decode("latin-1").split("&"):
         name, equals, value = part.partition("=")
-        if name in _SUBRESOURCES:
+        if name in SUBRESOURCES:
             found.append(f"{name}={unquote(value)}" if equals and value else name)
     return "?" + "&".join(sorted(found)) if found else ""
