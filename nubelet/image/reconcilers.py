@@ -130,8 +130,9 @@ def machine_reconcilers(cloud: Cloud) -> tuple[Reconciler, ...]:
 
 
 RECONCILERS = (
-    # With the lease of an upload: nothing is `saving` for longer than half a minute after a kill.
-    Reconciler("image.end_dead_uploads", 5, end_dead_uploads),
+    # Nothing is `saving` for longer than half a minute after a kill: the lease of an upload (20 s)
+    # runs out while that of this loop does, if the same machine had both; then comes a period.
+    Reconciler("image.end_dead_uploads", 5, end_dead_uploads, lease_seconds=15),
     Reconciler("image.clean_up_uploads", 10, clean_up_uploads),
     Reconciler("image.forget_progress", 3600, forget_progress),
 )

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 MAX_BACKOFF_SECONDS = 300.0
 _KEEP_RESULT_SECONDS = 30.0  # an unchanged good result is written down this rarely
-_MIN_LEASE_SECONDS = 30.0
+_MIN_LEASE_SECONDS = 30.0  # of loops that do not ask for less
 _LONG_RUN_SECONDS = 30.0  # what takes longer is written down before it ends
 
 
@@ -46,13 +46,15 @@ class Reconciler:
 
     run: does what there is to do now and returns; it may call nodes. period_seconds: between the
     end of one run and the begin of the next. bells: further topics that ring it, such as
-    `events.BELL`; its own is `bell_of(name)`.
+    `events.BELL`; its own is `bell_of(name)`. lease_seconds: for so long at most nobody runs it
+    when the machine that did is gone; half a minute unless said, and three periods at least.
     """
 
     name: str
     period_seconds: float
     run: Callable[[Cloud], None]
     bells: tuple[str, ...] = ()
+    lease_seconds: float | None = None
 
 
 reconciler_state = sa.Table(
@@ -156,8 +158,14 @@ class Reconcilers:
                 raise error
 
     def _keep(self) -> None:
-        """Renew the leases of runs that take long."""
-        while not self._ended.wait(_MIN_LEASE_SECONDS / 4):
+        """Renew the leases of runs that take long.
+
+        Four times in the shortest of them: `take` does nothing while more than half is left, and
+        then there must be a next time before the end.
+        """
+        leases = [loop.lease_seconds for loop in self._loops.values()]
+        shortest = min(leases, default=_MIN_LEASE_SECONDS)
+        while not self._ended.wait(shortest / 4):
             for loop in self._loops.values():
                 try:
                     if loop.is_running:
@@ -236,8 +244,9 @@ class _Loop:
     def __init__(self, cloud: Cloud, reconciler: Reconciler, owner: str) -> None:
         self._cloud = cloud
         self.reconciler = reconciler
-        lease_seconds = max(_MIN_LEASE_SECONDS, 3 * reconciler.period_seconds)
-        self.lease = _Lease(cloud.database, reconciler.name, owner, lease_seconds)
+        least = reconciler.lease_seconds or _MIN_LEASE_SECONDS
+        self.lease_seconds = max(least, 3 * reconciler.period_seconds)
+        self.lease = _Lease(cloud.database, reconciler.name, owner, self.lease_seconds)
         self._run_lock = threading.Lock()  # around what is known and written of the present run
         self._began_at: int | None = None
         self._thread_id = 0

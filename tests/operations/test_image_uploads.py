@@ -25,6 +25,7 @@ from nubelet.image.model import image
 from nubelet.image.stores import Stores
 from nubelet.image.stores.file import FileStore, FileUpload
 from nubelet.kernel import clock
+from nubelet.kernel.reconcile import Reconcilers
 from tests.cloud import TestedCloud, make_cloud
 
 URL = "/image/v2/images"
@@ -129,6 +130,22 @@ def _die(*_: object) -> None:
 
 
 MOMENTS = ["while writing", "before the rename", "after the rename"]
+
+
+def test_a_machine_that_dies_leaves_no_upload_for_half_a_minute(tested: TestedCloud) -> None:
+    """It had the loop, too, and no other machine can tell that it is dead: both leases run out,
+    and a period passes until the loop of another one looks again."""
+    (loop,) = (one for one in reconcilers.RECONCILERS if one.run is reconcilers.end_dead_uploads)
+    one = create(tested)
+    killed_at(tested, one, "while writing")
+    now = [clock.now()]
+    clock.use_source(lambda: now[0])
+    Reconcilers(tested.cloud, [loop]).run_once()  # in its last moment
+    assert show(tested, one)["status"] == "saving"
+    now[0] += round((30 - loop.period_seconds) * 1e6)
+    Reconcilers(tested.cloud, [loop]).run_once()
+    assert show(tested, one)["status"] == "queued"
+    assert files(tested) == []
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

@@ -115,6 +115,47 @@ def test_a_dead_process_of_this_machine_is_succeeded_at_once(
     until(lambda: runs)
 
 
+def test_a_loop_may_ask_for_a_shorter_lease(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine cannot tell that the first one is dead: it waits for so long."""
+    now = [clock.now()]
+    monkeypatch.setattr(clock, "_source", lambda: now[0])
+    for lease_seconds, waits in ((None, 30), (12, 12), (1, 9)):
+        loop = Reconciler(f"loop-{waits}", 3, lambda cloud: None, lease_seconds=lease_seconds)
+        Reconcilers(cloud, [loop]).run_once()  # has the lease now, and never gives it back
+        another = Reconcilers(cloud, [loop])
+        now[0] += waits * 1_000_000 - 1
+        with pytest.raises(RuntimeError, match="runs in another process"):
+            another.run_once()
+        now[0] += 1
+        another.run_once()
+
+
+def test_a_short_lease_is_renewed_as_often_as_it_needs(
+    cloud: Cloud, running: list[Reconcilers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when those of other loops are long; the clock goes on once it was renewed."""
+    monkeypatch.setattr(reconcile, "_MIN_LEASE_SECONDS", 3600)
+    now, begun, ended = [clock.now()], threading.Event(), threading.Event()
+    monkeypatch.setattr(clock, "_source", lambda: now[0])
+
+    def run(cloud: Cloud) -> None:
+        begun.set()
+        ended.wait(100)
+
+    def lease_until() -> int:
+        with cloud.database.read() as tx:
+            state = reconcile.reconciler_state.c
+            return int(tx.scalar(sa.select(state.lease_until).where(state.name == "short")))
+
+    short = Reconciler("short", 0.02, run, lease_seconds=0.4)
+    begin(cloud, running, short, Reconciler("long", 0.02, lambda cloud: None))
+    assert begun.wait(60)
+    for _ in range(3):
+        now[0] += 250_000
+        until(lambda: lease_until() >= now[0] + 390_000)
+    ended.set()
+
+
 def test_a_failure_is_kept_to_be_read_and_the_loop_goes_on(
     cloud: Cloud, running: list[Reconcilers]
 ) -> None:
