@@ -161,6 +161,29 @@ def test_the_stated_format_counts_not_the_content(disks, qcow2, tmp_path):
     assert "vmdk" in error.message
 
 
+@pytest.mark.parametrize("by", ["image", "guest"])
+def test_a_raw_disk_that_looks_like_qcow2_grows_as_raw(disks, qcow2, tmp_path, by):
+    """`resize` that guesses would follow the header, which names a file of this host, and write
+    into it (CVE-2026-24708). The header comes with the image, or a guest writes it."""
+    evil = tmp_path / "evil"
+    qemu_img("create", "-f", "qcow2", "-F", "raw", "-b", qcow2, evil, "8M")
+    header = evil.read_bytes()
+    spec = disk(format="raw", size_bytes=16 << 20, image_id="img" if by == "image" else "")
+    if by == "image":
+        disks.ensure_image(image_of(evil, "raw"))
+    disks.ensure_disk(spec)
+    (root,) = drive(disks, spec)
+    if by == "guest":
+        with open(root.path, "r+b") as file:
+            file.write(header)
+    larger = msgspec.structs.replace(spec, size_bytes=32 << 20)
+    disks.ensure_disk(larger)
+    assert os.path.getsize(root.path) == 32 << 20
+    with open(root.path, "rb") as file:
+        assert file.read(len(header)) == header
+    assert [each.format for each in drive(disks, larger)] == ["raw"]
+
+
 @pytest.mark.parametrize("disk_format", ["qcow2", "vmdk", "vhd", "vdi"])
 def test_no_tool_opens_an_image_before_it_was_looked_at(
     disks, qcow2, tmp_path, monkeypatch, disk_format
