@@ -9,14 +9,23 @@ from typing import Any
 import pytest
 
 from nubelet.kernel.errors import ApiError
-from nubelet.object_store.s3 import objects, removing
+from nubelet.object_store.s3 import objects, parts, removing, versions
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.storage import ObjectPath, timestamps
 from tests.operations.test_object_store_crash import Api
-from tests.operations.test_s3_crash import BUCKET, ask
-from tests.operations.test_s3_lifecycle_crash import EXPIRE, apply, configure
+from tests.operations.test_s3_crash import (
+    BUCKET,
+    _small_parts,
+    ask,
+    begin,
+    complete,
+    kept,
+    swept,
+)
+from tests.operations.test_s3_lifecycle_crash import EXPIRE, NONCURRENT, apply, configure
 
 pytestmark = pytest.mark.crash
+small_parts = _small_parts
 DAY = 86_400
 TAGGING = b"<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>"
 
@@ -91,3 +100,51 @@ def test_one_key_that_cannot_be_deleted_stops_no_others(
     assert there == [0, 3, 4]
     apply(api, days=0)  # the bucket was not done
     assert all(api.body(f"/{BUCKET}/k{number}") is None for number in there)
+
+
+def looks_of(api: Api, monkeypatch: pytest.MonkeyPatch, count: int) -> int:
+    """How many objects are opened for so many versions, each made of parts, to expire."""
+    api("PUT", f"/{BUCKET}", x_versions_enabled="true")  # type: ignore[arg-type]
+    for _ in range(count):
+        complete(api, begin(api))
+    objects.put(ask(api, "PUT", "k", b"current"))
+    swept(api)
+    assert len(kept(api)) == 2 * count
+    configure(api, NONCURRENT)
+    opened, open_object = [], api.store.open_object
+
+    def counted(path: ObjectPath, *what: Any, **how: Any) -> Any:
+        opened.append(path)
+        return open_object(path, *what, **how)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(api.store, "open_object", counted)
+        apply(api)
+    assert kept(api) == []
+    assert api.body(f"/{BUCKET}/k") == b"current"
+    return len(opened)
+
+
+def test_each_of_many_versions_costs_the_same_to_expire(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few, more = (
+        looks_of(Api(tmp_path / str(count)), monkeypatch, count) / count for count in (4, 16)
+    )
+    assert more <= few
+
+
+def test_parts_of_two_versions_stay_with_the_one_that_stays(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", f"/{BUCKET}", x_versions_enabled="true")  # type: ignore[arg-type]
+    upload_id = begin(api)
+    with monkeypatch.context() as patched:  # who completes it dies before it is forgotten
+        patched.setattr(parts, "forget", lambda *what: None)
+        complete(api, upload_id)
+    complete(api, upload_id)
+    configure(api, NONCURRENT)
+    apply(api)
+    assert len(list(versions.of_key(api.store, ObjectPath("AUTH_p", BUCKET, "k")))) == 1
+    swept(api)
+    assert api.body(f"/{BUCKET}/k") == b"aaaaaaabbbbb"

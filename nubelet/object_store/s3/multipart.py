@@ -50,8 +50,6 @@ from nubelet.object_store.storage import OVERRIDE_ETAG, ObjectPath
 SMALLEST_BYTES = 5 << 20
 _MOST_SHOWN = 1000
 _SUMMED = "x-object-sysmeta-s3-upload-checksum"
-# Of a key: the id of the upload that made it. Not copied.
-_MADE_BY = "x-object-sysmeta-slo-s3-upload"
 
 
 def begin(asked: Asked) -> Response:
@@ -340,7 +338,7 @@ def _completed(asked: Asked, named: Sequence[_Named]) -> Response | None:
         etag = _etag([each.etag for each in named])
     except (ApiError, ValueError):  # the key is gone; a part's ETag is none
         return None
-    is_of_it = header(found, _MADE_BY) == asked.query["uploadId"]
+    is_of_it = header(found, parts.MADE_BY) == asked.query["uploadId"]
     if not is_of_it or etags.etag_of(found) != f'"{etag}"':
         return None
     answer = _answer(asked, etag, header(found, checksums.STORED))
@@ -434,7 +432,7 @@ def _headers(begun: Response, etag: str, upload_id: str) -> dict[str, str]:
         if name.lower().startswith(("x-object-meta-", "x-object-transient-sysmeta-s3-"))
         or name.lower() in (*objects.KEPT, "content-encoding")
     }
-    made = {etags.ETAG: etag, _MADE_BY: upload_id}
+    made = {etags.ETAG: etag, parts.MADE_BY: upload_id}
     return found | {"content-type": begun.content_type or ""} | made
 
 

@@ -341,7 +341,8 @@ def _shown(asked: Asked, found: Response | None, headers: Mapping[str, str]) -> 
         )
         response.status, response.headers = sent.status, sent.headers
     if response.status == 416:
-        raise S3Error("InvalidRange")
+        whole = (header(response, "Content-Range") or "").rpartition("/")[2]
+        raise S3Error("InvalidRange", RangeRequested=headers["range"], ActualObjectSize=whole)
     described = _described(response) | told | locks.headers_of(asked)
     described |= lifecycles.told(asked, response)
     answer = Response(response.status, response.body, described, response.content_type)

@@ -37,6 +37,8 @@ from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import OVERRIDE_ETAG, ContainerInfo, ObjectPath
 
+# Of a key: the id of the upload that made it. Not copied.
+MADE_BY = "x-object-sysmeta-slo-s3-upload"
 _ID = re.compile(r"[0-9a-f]{32}")
 UPLOADS, _PARTS, _SENT = "uploads/", "parts/", "sent/"
 _PAGE = 10_000
@@ -311,9 +313,11 @@ def remove(asked: Asked, found: Iterable[str]) -> None:
 
 
 @contextmanager
-def losing(asked: Asked, key: str, version: str, found: Sequence[str]) -> Iterator[None]:
+def losing(
+    asked: Asked, key: str, version: str, found: Sequence[str], *, is_alone: bool = False
+) -> Iterator[None]:
     """A change after which a key does not name these parts any more: they go with it, sooner or
-    later (garbage.py)."""
+    later (garbage.py). is_alone: it is known that nothing else names them."""
     if not found:
         yield
         return
@@ -326,7 +330,7 @@ def losing(asked: Asked, key: str, version: str, found: Sequence[str]) -> Iterat
         raise
     # Where something newer was stored already, nothing has changed either; and an upload that was
     # completed twice is two versions of the same parts.
-    still = in_use(replace(asked, key=key))
+    still = set() if is_alone else in_use(replace(asked, key=key))
     remove(asked, [each for each in found if each not in still])
     garbage.forget(asked.store, intent)
 
@@ -341,6 +345,46 @@ def in_use(asked: Asked) -> set[str]:
     start = f"/{names.parts_of(asked.bucket)}/"
     archived = garbage.named_by_archived(asked.store, asked.path)
     return used | {name.removeprefix(start) for name in archived}
+
+
+class Shares:
+    """Which uploads the versions of a key are made by. Those of one upload can be made of the same
+    parts (it was completed twice), others cannot."""
+
+    def __init__(self) -> None:
+        self.versions: dict[str, int] = {}  # upload -> how many
+        self.is_known = True  # of all that is made of parts it is known which upload made it
+
+    def is_alone(self, asked: Asked, found: Response | None) -> bool:
+        """Is the version that a HEAD is about surely the only one that is made of its parts?"""
+        upload_id = (header(found, MADE_BY) if found is not None else "") or ""
+        if not self.is_known or self.versions.get(upload_id) != 1:
+            return False
+        # While the upload is not forgotten, it can be completed once more.
+        return _head(asked, marker(asked.key, upload_id)) is None
+
+
+def shares(asked: Asked) -> Shares:
+    """By which uploads the versions of the key are made, and what its name holds: one look at each
+    of them."""
+    found = Shares()
+    is_own = versions.under_name(asked.store, asked.path) == versions.NULL
+    looks: list[dict[str, str]] = [{}] if is_own else []
+    there = versions.of_key(asked.store, asked.path)
+    looks += [{"version-id": version.id} for version in there if not version.is_marker]
+    for query in looks:
+        try:
+            head = asked.look(query)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            continue
+        if not is_true(header(head, "X-Static-Large-Object")):
+            continue
+        upload_id = header(head, MADE_BY) or ""
+        found.versions[upload_id] = found.versions.get(upload_id, 0) + 1
+        found.is_known = found.is_known and bool(upload_id)
+    return found
 
 
 def remove_all(asked: Asked) -> None:

@@ -64,11 +64,14 @@ def _delete(at: Asked, seen: Timestamp | None, *, moves: bool = True) -> dict[st
     return _plain(at, seen, moves=moves)
 
 
-def remove_version(at: Asked, version: str, *, unless_current: bool = False) -> dict[str, str]:
+def remove_version(
+    at: Asked, version: str, *, unless_current: bool = False, is_alone: bool = False
+) -> dict[str, str]:
     """Delete a version (as the store calls it) for good, with its parts; raises AccessDenied where
-    it is locked, PreconditionFailed where it has become the current one."""
+    it is locked, PreconditionFailed where it has become the current one. is_alone: it is known that
+    nothing else is made of its parts (parts.shares)."""
     record = locks.release(at, version)
-    told = _version(at, version, unless_current)
+    told = _version(at, version, unless_current, is_alone)
     if record is not None:
         object_lock.forget(at.store, record)
     return told
@@ -169,7 +172,7 @@ def _suspended(at: Asked, seen: Timestamp | None, *, takes: bool) -> dict[str, s
     return headers_of(Version(now, is_null=True, is_marker=True))
 
 
-def _version(at: Asked, version: str, unless_current: bool) -> dict[str, str]:
+def _version(at: Asked, version: str, unless_current: bool, is_alone: bool) -> dict[str, str]:
     """Delete one version for good. The one before it becomes the current one first, so that there
     is no time at which there is none."""
     there, since = versions.named(at.store, at.path)
@@ -187,7 +190,7 @@ def _version(at: Asked, version: str, unless_current: bool) -> dict[str, str]:
     if version == NULL:
         remove_nulls(at, then)  # copies of it that a write left which was broken off
     else:
-        is_marker = _drop(at, version) or is_marker
+        is_marker = _drop(at, version, is_alone=is_alone) or is_marker
     return {"x-amz-delete-marker": "true"} if is_marker else {}
 
 
@@ -230,7 +233,7 @@ def _empty_name(at: Asked, there: str, then: Timestamp, taken: Timestamp | None 
     return True
 
 
-def _drop(at: Asked, version: str) -> bool:
+def _drop(at: Asked, version: str, *, is_alone: bool = False) -> bool:
     """Remove a hidden version that no name leads to, with its parts: was it a delete marker?"""
     place = versions.place(at.path, version)
     found = parts.decided(at.call("HEAD").at(place))
@@ -242,7 +245,8 @@ def _drop(at: Asked, version: str) -> bool:
             raise
         return False
     query = {"version-id": version}
-    with parts.losing(at, at.key, version, [] if is_marker else parts.behind(at, query)):
+    lost = [] if is_marker else parts.behind(at, query)
+    with parts.losing(at, at.key, version, lost, is_alone=is_alone):
         call = parts.decided(at.call("DELETE").at(place))
         call.reserved = True
         at.ask(call)
