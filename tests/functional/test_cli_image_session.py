@@ -124,7 +124,8 @@ def test_imports_tasks_and_stores(cli: OpenStackCli, data: Path, tmp_path: Path)
         wait_for(lambda: cli.ask("image show loaded")["status"] == "active")
     tasks = cli.ask("image task list")
     assert {row["Type"] for row in tasks} == {"api_image_import"}
-    assert len(cli.ask("image task list --status success")) == 2
+    # A task has succeeded when its operation has ended, a moment after the image became active.
+    wait_for(lambda: len(cli.ask("image task list --status success")) == 2)
     assert cli.ask(f"image task show {tasks[0]['ID']}")["status"] == "success"
     cli("image delete staged loaded")
 

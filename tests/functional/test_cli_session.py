@@ -282,9 +282,12 @@ def test_the_life_of_a_server(
         cli(f"server {line}")
         _wait_for_status(cloud, made["id"], status)
     cli("server image create v1 --name shot --property a=b --wait")
+    # The image has its data a moment before the server's task ends, as in Nova.
+    _wait_for_status(cloud, made["id"], "ACTIVE")
     shot = cli.ask("image show shot")
     assert (shot["status"], shot["properties"]["a"]) == ("active", "b")
     cli("server backup create v1 --name night --type daily --rotate 1 --wait")
+    _wait_for_status(cloud, made["id"], "ACTIVE")
     cli("image delete shot night")
     cli("server lock v1 --reason why --os-compute-api-version 2.90")
     assert cli.ask("server show v1 --os-compute-api-version 2.90")["locked_reason"] == "why"
