@@ -798,6 +798,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CommandCloud]:
 
 
 def test_the_command_says_what_is_well_and_what_is_not(command: CommandCloud) -> None:
+    command.assert_whole()  # what its loops do first may be under way yet
     well = command.run("doctor")
     assert [line[2:] for line in well.stdout.splitlines()] == [
         "operations",
