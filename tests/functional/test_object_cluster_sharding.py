@@ -100,19 +100,27 @@ def test_a_container_is_split_and_merged_under_load(cluster: ObjectCluster, cont
     lock, ended = threading.Lock(), threading.Event()
     wrong: list[str] = []
 
+    def write_one(number: int) -> None:
+        if chosen.random() < 0.2 and there:
+            name = chosen.choice(sorted(there))
+            path = ObjectPath(ACCOUNT, container, name)
+            cluster.storage.delete_object(path, 0, timestamps.now())
+            there.discard(name)
+        else:
+            name = f"{chosen.randrange(10)}/{number:03d}"
+            put(cluster, container, name, b"x")
+            there.add(name)
+
     def write() -> None:
-        for number in range(150):
-            with lock:
-                if chosen.random() < 0.2 and there:
-                    name = chosen.choice(sorted(there))
-                    path = ObjectPath(ACCOUNT, container, name)
-                    cluster.storage.delete_object(path, 0, timestamps.now())
-                    there.discard(name)
-                else:
-                    name = f"{chosen.randrange(10)}/{number:03d}"
-                    put(cluster, container, name, b"x")
-                    there.add(name)
-        ended.set()
+        try:
+            for number in range(150):
+                with lock:
+                    write_one(number)
+        except Exception as error:
+            wrong.append(repr(error))
+            raise
+        finally:
+            ended.set()
 
     writer = threading.Thread(target=write)
     writer.start()
