@@ -57,6 +57,101 @@ def container(cluster: ObjectCluster, request: pytest.FixtureRequest) -> str:
     return str(name)
 
 
+# --- Clusters of their own, first: the one that the other tests share is never idle -------------
+
+
+def test_a_node_that_stands_still_stops_nobody(tmp_path: Path) -> None:
+    with running_cluster(tmp_path, **HASTY) as cluster:
+        cluster.storage.put_container(ACCOUNT, "c", timestamps.now(), {})
+        _stand_still(cluster, "c")
+
+
+def _stand_still(cluster: ObjectCluster, container: str) -> None:
+    node = cluster.nodes[2]
+    node.pause()
+    try:
+        paths = [put(cluster, container, f"o{number}", b"data") for number in range(10)]
+        for path in paths:
+            assert get(cluster, path) == b"data"
+    finally:
+        node.resume()
+    eventually(lambda: _assert_names(cluster, paths), WHOLE_SECONDS)
+    for path in paths:
+        eventually(lambda: assert_whole(cluster, path, b"data"), WHOLE_SECONDS)  # noqa: B023
+
+
+def test_the_partition_power_may_grow_under_load(tmp_path: Path) -> None:
+    """Of objects, of fragments, and of listings."""
+    cluster = ObjectCluster(tmp_path, part_power=3, coded=(3, 2))
+    builders = (cluster.builder, cluster.coded_builder)
+    coded: dict[ObjectPath, bytes] = {}
+
+    def write() -> None:
+        cluster.write_rings()
+        cluster.coded_builder.ring().save(cluster.folder / "object-1.ring")
+        cluster.wait_for_rings()
+        container = f"c{len(coded)}"  # one of each stage
+        cluster.storage.put_container(ACCOUNT, container, timestamps.now(), {}, 1)
+        path = ObjectPath(ACCOUNT, container, "o")
+        coded[path] = os.urandom(100_000)
+        cluster.storage.put_object(
+            path, 1, timestamps.now(), {"content-type": "a/b"}, [coded[path]]
+        )
+        check()
+
+    def check() -> None:
+        load.check()
+        for path, data in coded.items():
+            assert b"".join(cluster.storage.open_object(path, 1).read()) == data
+            assert names(cluster, path.container) == ["o"]
+        containers = cluster.storage.list_containers(ACCOUNT, Listing())
+        assert {path.container for path in coded} <= {each.name for each in containers}
+
+    def relink(*options: str) -> None:
+        kinds = ["objects", "objects-1", "fragments-1", "accounts", "containers"]
+        folders = [str(path) for node in cluster.nodes for kind in kinds
+                   for path in node.folder.glob(f"*/{kind}")]  # fmt: skip
+        words = ["ring", "relink", str(cluster.folder / "object.ring"), *folders, *options]
+        result = CliRunner().invoke(main, words)
+        assert result.exit_code == 0, result.output
+        check()
+
+    try:
+        cluster.start()
+        cluster.storage.put_account(ACCOUNT, timestamps.now(), {})
+        cluster.storage.put_container(ACCOUNT, "c", timestamps.now(), {})
+        with Load(cluster, "c") as load:
+            load.go_on(10)
+            write()
+            for builder in builders:
+                builder.prepare_increase_partition_power()
+            write()
+            relink()
+            for builder in builders:
+                builder.increase_partition_power()
+            write()
+            relink("--cleanup")
+            for builder in builders:
+                builder.finish_increase_partition_power()
+            write()
+        check()
+        eventually(load.check_whole, WHOLE_SECONDS)
+        for path in coded:
+            assert len(_fragments(cluster, path)) == 5
+        for kind in ("objects", "objects-1", "fragments-1", "accounts", "containers"):
+            for node in cluster.nodes:
+                for folder in node.folder.glob(f"*/{kind}/*/*/*"):
+                    assert partition_of(folder.name, 4) == int(folder.parts[-3]), folder
+    finally:
+        cluster.stop()
+
+
+def _fragments(cluster: ObjectCluster, path: ObjectPath) -> list[Path]:
+    digest = cluster.storage._cluster.object_ring(1).hash(*path)
+    return [each for node in cluster.nodes
+            for each in node.folder.glob(f"*/fragments-1/*/{digest[-3:]}/{digest}/*")]  # fmt: skip
+
+
 # --- When all is well ---------------------------------------------------------------------------
 
 
@@ -242,26 +337,6 @@ def test_a_zone_may_fall_out_under_load(cluster: ObjectCluster, container: str) 
     _kill_and_check(cluster, container, cluster.nodes[:2])
 
 
-def test_a_node_that_stands_still_stops_nobody(tmp_path: Path) -> None:
-    with running_cluster(tmp_path, **HASTY) as cluster:
-        cluster.storage.put_container(ACCOUNT, "c", timestamps.now(), {})
-        _stand_still(cluster, "c")
-
-
-def _stand_still(cluster: ObjectCluster, container: str) -> None:
-    node = cluster.nodes[2]
-    node.pause()
-    try:
-        paths = [put(cluster, container, f"o{number}", b"data") for number in range(10)]
-        for path in paths:
-            assert get(cluster, path) == b"data"
-    finally:
-        node.resume()
-    eventually(lambda: _assert_names(cluster, paths), WHOLE_SECONDS)
-    for path in paths:
-        eventually(lambda: assert_whole(cluster, path, b"data"), WHOLE_SECONDS)  # noqa: B023
-
-
 def _assert_names(cluster: ObjectCluster, paths: list[ObjectPath]) -> None:
     """They are in the listing, whichever replica answers."""
     for _ in range(6):
@@ -379,78 +454,6 @@ def test_the_ring_may_change_under_load(cluster: ObjectCluster, container: str) 
         load.go_on(10)
     load.check()
     eventually(load.check_whole, 2 * WHOLE_SECONDS)
-
-
-def test_the_partition_power_may_grow_under_load(tmp_path: Path) -> None:
-    """Of objects, of fragments, and of listings."""
-    cluster = ObjectCluster(tmp_path, part_power=3, coded=(3, 2))
-    builders = (cluster.builder, cluster.coded_builder)
-    coded: dict[ObjectPath, bytes] = {}
-
-    def write() -> None:
-        cluster.write_rings()
-        cluster.coded_builder.ring().save(cluster.folder / "object-1.ring")
-        cluster.wait_for_rings()
-        container = f"c{len(coded)}"  # one of each stage
-        cluster.storage.put_container(ACCOUNT, container, timestamps.now(), {}, 1)
-        path = ObjectPath(ACCOUNT, container, "o")
-        coded[path] = os.urandom(100_000)
-        cluster.storage.put_object(
-            path, 1, timestamps.now(), {"content-type": "a/b"}, [coded[path]]
-        )
-        check()
-
-    def check() -> None:
-        load.check()
-        for path, data in coded.items():
-            assert b"".join(cluster.storage.open_object(path, 1).read()) == data
-            assert names(cluster, path.container) == ["o"]
-        containers = cluster.storage.list_containers(ACCOUNT, Listing())
-        assert {path.container for path in coded} <= {each.name for each in containers}
-
-    def relink(*options: str) -> None:
-        kinds = ["objects", "objects-1", "fragments-1", "accounts", "containers"]
-        folders = [str(path) for node in cluster.nodes for kind in kinds
-                   for path in node.folder.glob(f"*/{kind}")]  # fmt: skip
-        words = ["ring", "relink", str(cluster.folder / "object.ring"), *folders, *options]
-        result = CliRunner().invoke(main, words)
-        assert result.exit_code == 0, result.output
-        check()
-
-    try:
-        cluster.start()
-        cluster.storage.put_account(ACCOUNT, timestamps.now(), {})
-        cluster.storage.put_container(ACCOUNT, "c", timestamps.now(), {})
-        with Load(cluster, "c") as load:
-            load.go_on(10)
-            write()
-            for builder in builders:
-                builder.prepare_increase_partition_power()
-            write()
-            relink()
-            for builder in builders:
-                builder.increase_partition_power()
-            write()
-            relink("--cleanup")
-            for builder in builders:
-                builder.finish_increase_partition_power()
-            write()
-        check()
-        eventually(load.check_whole, WHOLE_SECONDS)
-        for path in coded:
-            assert len(_fragments(cluster, path)) == 5
-        for kind in ("objects", "objects-1", "fragments-1", "accounts", "containers"):
-            for node in cluster.nodes:
-                for folder in node.folder.glob(f"*/{kind}/*/*/*"):
-                    assert partition_of(folder.name, 4) == int(folder.parts[-3]), folder
-    finally:
-        cluster.stop()
-
-
-def _fragments(cluster: ObjectCluster, path: ObjectPath) -> list[Path]:
-    digest = cluster.storage._cluster.object_ring(1).hash(*path)
-    return [each for node in cluster.nodes
-            for each in node.folder.glob(f"*/fragments-1/*/{digest[-3:]}/{digest}/*")]  # fmt: skip
 
 
 def test_what_a_deleted_account_left_is_removed(cluster: ObjectCluster) -> None:

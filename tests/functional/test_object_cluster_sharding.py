@@ -94,67 +94,7 @@ def _assert_counted(cluster: ObjectCluster, container: str, count: int) -> None:
     assert [each[:3] for each in entries] == [(container, count, count)]
 
 
-def test_a_container_is_split_and_merged_under_load(cluster: ObjectCluster, container: str) -> None:
-    chosen = random.Random(5)
-    there: set[str] = set()
-    lock, ended = threading.Lock(), threading.Event()
-    wrong: list[str] = []
-
-    def write_one(number: int) -> None:
-        if chosen.random() < 0.2 and there:
-            name = chosen.choice(sorted(there))
-            path = ObjectPath(ACCOUNT, container, name)
-            cluster.storage.delete_object(path, 0, timestamps.now())
-            there.discard(name)
-        else:
-            name = f"{chosen.randrange(10)}/{number:03d}"
-            put(cluster, container, name, b"x")
-            there.add(name)
-
-    def write() -> None:
-        try:
-            for number in range(150):
-                with lock:
-                    write_one(number)
-        except Exception as error:
-            wrong.append(repr(error))
-            raise
-        finally:
-            ended.set()
-
-    writer = threading.Thread(target=write)
-    writer.start()
-    while not ended.is_set():
-        with lock:
-            listed = names(cluster, container)
-            if listed != sorted(there):
-                lost, more = sorted(there - set(listed)), sorted(set(listed) - there)
-                wrong.append(f"lost {lost}, more {more}, {len(listed)} listed")
-        ended.wait(0.2)
-    writer.join()
-    assert wrong == []
-    eventually(lambda: _assert_sharded(cluster, container, 3), 60)
-    assert names(cluster, container) == sorted(there)
-    eventually(lambda: _assert_counted(cluster, container, len(there)), 60)
-    with pytest.raises(NotEmpty):
-        cluster.storage.delete_container(ACCOUNT, container, timestamps.now())
-    for name in sorted(there)[3:]:
-        cluster.storage.delete_object(ObjectPath(ACCOUNT, container, name), 0, timestamps.now())
-        there.discard(name)
-
-    def merged() -> None:
-        for state in sharding(cluster, container):
-            assert state is not None
-            assert len(state.live) == 1
-
-    eventually(merged, 90)
-    assert names(cluster, container) == sorted(there)
-    eventually(lambda: _assert_counted(cluster, container, 3), 60)
-    for name in there:
-        cluster.storage.delete_object(ObjectPath(ACCOUNT, container, name), 0, timestamps.now())
-    cluster.storage.delete_container(ACCOUNT, container, timestamps.now())
-    with pytest.raises(Missing):
-        cluster.storage.container(ACCOUNT, container)
+# --- Clusters of their own, first: the one that the other tests share is never idle -------------
 
 
 def test_what_still_comes_to_a_root_does_not_wander_among_its_replicas(tmp_path: Path) -> None:
@@ -235,57 +175,6 @@ def _rows(root: NodeContainerFile) -> list[str]:
 def _late(name: str) -> ObjectRow:
     now = timestamps.now()
     return ObjectRow(name, now, now, 1, "text/plain", "e", 0, 0)
-
-
-def test_a_page_of_a_sharded_container_is_that_of_any_other(
-    cluster: ObjectCluster, container: str, tmp_path: Path
-) -> None:
-    words = ["a", "a/", "a/1", "a/2", "a/b/", "a/b/1", "a/b/2", "a!", "b", "b/1", "b/2/3", "c//d"]
-    words += [f"d/{number:02d}" for number in range(5)] + ["\u00e9", "\u00e9/1", "\U0001f600"]
-    assert len(words) <= OBJECTS  # only whom it is asked for splits it
-    plain = LocalStorage(tmp_path, Policies([Policy(0, "one", True)]))
-    plain.put_account(ACCOUNT, timestamps.now(), {})
-    plain.put_container(ACCOUNT, container, timestamps.now(), {})
-    for name in words:
-        put(cluster, container, name, b"x")
-        now = timestamps.now()
-        row = ObjectRow(name, now, now, 1, "text/plain", "e", 0, 0)
-        plain._merge(ACCOUNT, container, row)
-    cluster.storage.post_container(ACCOUNT, container, timestamps.now(), {WANTED: "4"})
-    eventually(lambda: _assert_sharded(cluster, container, 4), 60)
-    for prefix, delimiter, reverse, limit, marker, end in itertools.product(
-        ("", "a", "a/", "d/"), ("", "/"), (False, True), (1, 3, 100), ("", "a/", "a/b/1", "d/02"),
-        ("", "b/2"),
-    ):  # fmt: skip
-        asked = Listing(
-            prefix=prefix,
-            delimiter=delimiter,
-            reverse=reverse,
-            limit=limit,
-            marker=marker,
-            end_marker=end,
-        )
-        wanted = [each.name for each in plain.list_objects(ACCOUNT, container, asked)]
-        found = [each.name for each in cluster.storage.list_objects(ACCOUNT, container, asked)]
-        assert found == wanted, asked
-    plain.close()
-
-
-def test_an_operator_has_a_container_split(cluster: ObjectCluster, container: str) -> None:
-    for number in range(6):
-        put(cluster, container, f"o{number}", b"x")
-    assert _run(cluster, "shards", ACCOUNT, container).count("not sharded") == 3
-    _run(cluster, "shard", "--objects", "2", ACCOUNT, container)
-    eventually(lambda: _assert_sharded(cluster, container, 3), 60)
-    shown = _run(cluster, "shards", ACCOUNT, container)
-    assert shown.count("active, 3 shards") == 3
-    assert "after 'o1' to 'o3'" in shown
-
-
-def _run(cluster: ObjectCluster, command: str, *words: str) -> str:
-    result = CliRunner().invoke(main, ["object", command, "--cluster", str(cluster.folder), *words])
-    assert result.exit_code == 0, result.output
-    return result.output
 
 
 # Passes of a node's sharder, each in a process of its own that is killed before its n-th call to
@@ -382,3 +271,120 @@ def test_a_sharder_may_be_killed_at_every_step(tmp_path: Path) -> None:
         for each in sharders:
             each.end()
         cluster.stop()
+
+
+# --- The cluster that is shared -----------------------------------------------------------------
+
+
+def test_a_container_is_split_and_merged_under_load(cluster: ObjectCluster, container: str) -> None:
+    chosen = random.Random(5)
+    there: set[str] = set()
+    lock, ended = threading.Lock(), threading.Event()
+    wrong: list[str] = []
+
+    def write_one(number: int) -> None:
+        if chosen.random() < 0.2 and there:
+            name = chosen.choice(sorted(there))
+            path = ObjectPath(ACCOUNT, container, name)
+            cluster.storage.delete_object(path, 0, timestamps.now())
+            there.discard(name)
+        else:
+            name = f"{chosen.randrange(10)}/{number:03d}"
+            put(cluster, container, name, b"x")
+            there.add(name)
+
+    def write() -> None:
+        try:
+            for number in range(150):
+                with lock:
+                    write_one(number)
+        except Exception as error:
+            wrong.append(repr(error))
+            raise
+        finally:
+            ended.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    while not ended.is_set():
+        with lock:
+            listed = names(cluster, container)
+            if listed != sorted(there):
+                lost, more = sorted(there - set(listed)), sorted(set(listed) - there)
+                wrong.append(f"lost {lost}, more {more}, {len(listed)} listed")
+        ended.wait(0.2)
+    writer.join()
+    assert wrong == []
+    eventually(lambda: _assert_sharded(cluster, container, 3), 60)
+    assert names(cluster, container) == sorted(there)
+    eventually(lambda: _assert_counted(cluster, container, len(there)), 60)
+    with pytest.raises(NotEmpty):
+        cluster.storage.delete_container(ACCOUNT, container, timestamps.now())
+    for name in sorted(there)[3:]:
+        cluster.storage.delete_object(ObjectPath(ACCOUNT, container, name), 0, timestamps.now())
+        there.discard(name)
+
+    def merged() -> None:
+        for state in sharding(cluster, container):
+            assert state is not None
+            assert len(state.live) == 1
+
+    eventually(merged, 90)
+    assert names(cluster, container) == sorted(there)
+    eventually(lambda: _assert_counted(cluster, container, 3), 60)
+    for name in there:
+        cluster.storage.delete_object(ObjectPath(ACCOUNT, container, name), 0, timestamps.now())
+    cluster.storage.delete_container(ACCOUNT, container, timestamps.now())
+    with pytest.raises(Missing):
+        cluster.storage.container(ACCOUNT, container)
+
+
+def test_a_page_of_a_sharded_container_is_that_of_any_other(
+    cluster: ObjectCluster, container: str, tmp_path: Path
+) -> None:
+    words = ["a", "a/", "a/1", "a/2", "a/b/", "a/b/1", "a/b/2", "a!", "b", "b/1", "b/2/3", "c//d"]
+    words += [f"d/{number:02d}" for number in range(5)] + ["\u00e9", "\u00e9/1", "\U0001f600"]
+    assert len(words) <= OBJECTS  # only whom it is asked for splits it
+    plain = LocalStorage(tmp_path, Policies([Policy(0, "one", True)]))
+    plain.put_account(ACCOUNT, timestamps.now(), {})
+    plain.put_container(ACCOUNT, container, timestamps.now(), {})
+    for name in words:
+        put(cluster, container, name, b"x")
+        now = timestamps.now()
+        row = ObjectRow(name, now, now, 1, "text/plain", "e", 0, 0)
+        plain._merge(ACCOUNT, container, row)
+    cluster.storage.post_container(ACCOUNT, container, timestamps.now(), {WANTED: "4"})
+    eventually(lambda: _assert_sharded(cluster, container, 4), 60)
+    for prefix, delimiter, reverse, limit, marker, end in itertools.product(
+        ("", "a", "a/", "d/"), ("", "/"), (False, True), (1, 3, 100), ("", "a/", "a/b/1", "d/02"),
+        ("", "b/2"),
+    ):  # fmt: skip
+        asked = Listing(
+            prefix=prefix,
+            delimiter=delimiter,
+            reverse=reverse,
+            limit=limit,
+            marker=marker,
+            end_marker=end,
+        )
+        wanted = [each.name for each in plain.list_objects(ACCOUNT, container, asked)]
+        found = [each.name for each in cluster.storage.list_objects(ACCOUNT, container, asked)]
+        assert found == wanted, asked
+    plain.close()
+
+
+def test_an_operator_has_a_container_split(cluster: ObjectCluster, container: str) -> None:
+    for number in range(6):
+        put(cluster, container, f"o{number}", b"x")
+    assert _run(cluster, "shards", ACCOUNT, container).count("not sharded") == 3
+    _run(cluster, "shard", "--objects", "2", ACCOUNT, container)
+    eventually(lambda: _assert_sharded(cluster, container, 3), 60)
+    shown = _run(cluster, "shards", ACCOUNT, container)
+    assert shown.count("active, 3 shards") == 3
+    assert "after 'o1' to 'o3'" in shown
+
+
+def _run(cluster: ObjectCluster, command: str, *words: str) -> str:
+    result = CliRunner().invoke(main, ["object", command, "--cluster", str(cluster.folder), *words])
+    assert result.exit_code == 0, result.output
+    return result.output
