@@ -24,6 +24,7 @@ from nubelet.network.model import (
     port,
     port_address,
     port_security_group,
+    router,
     router_interface,
     security_group,
     subnet,
@@ -246,18 +247,26 @@ def port_by_address(
     tx: Tx, ip: str, *, network_id: str | None = None, router_id: str | None = None
 ) -> Any:
     """The port with this address on a network, or on any network inside a router; None if there
-    is none. (Whose metadata a guest asks for.)"""
+    is none. (Whose metadata a guest asks for.)
+
+    A router's owner decides where packets go that claim an address inside: through a router only
+    ports of its project are found, and those on networks of its project.
+    """
     statement = sa.select(port).join(port_address, port_address.c.port_id == port.c.id)
     if network_id is not None:
         statement = statement.where(port.c.network_id == network_id)
     else:
         leg = port.alias("leg")
-        statement = statement.where(
-            port.c.network_id.in_(
-                sa.select(leg.c.network_id)
-                .join(router_interface, router_interface.c.port_id == leg.c.id)
-                .where(router_interface.c.router_id == router_id)
+        statement = statement.join(network, network.c.id == port.c.network_id).where(
+            sa.select(router_interface.c.port_id)
+            .join(leg, leg.c.id == router_interface.c.port_id)
+            .join(router, router.c.id == router_interface.c.router_id)
+            .where(
+                router_interface.c.router_id == router_id,
+                leg.c.network_id == port.c.network_id,
+                router.c.project_id.in_([port.c.project_id, network.c.project_id]),
             )
+            .exists()
         )
     return tx.first(
         statement.where(port_address.c.ip == ip, port.c.device_owner.not_like("network:%"))

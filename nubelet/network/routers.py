@@ -207,6 +207,12 @@ def _by_subnet(ctx: Context, tx: Tx, row: Any, subnet_id: str) -> tuple[Any, lis
         raise refusals.not_found("Subnet", subnet_id)
     if not found.gateway_ip:
         raise refusals.bad_request("router", "Subnet for router interface must have a gateway IP")
+    if condition is not None and found.project_id != ctx.project_id:
+        # The leg has the gateway's address: it would take the traffic of all others.
+        raise refusals.bad_request(
+            "router",
+            f"Subnet {subnet_id} belongs to another project; connect the router by a port",
+        )
     _check_legs(tx, row, [found])
     of = networks.find(tx, found.network_id)
     networks.lock(tx, of.id)
@@ -252,6 +258,9 @@ def _by_port(ctx: Context, tx: Tx, row: Any, port_id: str) -> tuple[Any, list[st
     leg = tx.first(statement if condition is None else statement.where(condition))
     if leg is None:
         raise refusals.not_found("Port", port_id)
+    if condition is not None and leg.project_id != ctx.project_id:
+        # Its network's owner sees the port of another project, and may not take it.
+        raise refusals.bad_request("router", f"Port {leg.id} belongs to another project")
     if leg.device_id:
         raise refusals.port_in_use(leg.id, leg.network_id, leg.device_id)
     own = fixed_ips.of_ports(tx, [leg.id])[leg.id]

@@ -95,6 +95,36 @@ def test_ports_are_made_bound_shown_and_given_back(world: NetworkWorld) -> None:
             network_service.nic_spec(tx, row.id)
 
 
+def test_a_router_tells_of_its_own_projects_ports_only(world: NetworkWorld) -> None:
+    """Its owner may send packets through it that claim any address: whose user data is told must
+    not be for him to choose."""
+    shared = world.create("network", "admin", shared=True)["id"]
+    world.create("subnet", "admin", network_id=shared, ip_version=4, cidr="10.77.0.0/24")
+    routers = {}
+    for caller in ("member", "stranger"):
+        leg = world.create("port", caller, network_id=shared)
+        routers[caller] = world.create("router", caller)["id"]
+        path = f"/routers/{routers[caller]}/add_router_interface"
+        world.ok("PUT", path, caller, json={"port_id": leg["id"]})
+    victim = world.create("port", "stranger", network_id=shared)
+    ip = victim["fixed_ips"][0]["ip_address"]
+
+    def found(**where: str) -> str | None:
+        with world.cloud.database.read() as tx:
+            row = network_service.port_by_address(tx, ip, **where)
+            return row.id if row is not None else None
+
+    assert found(router_id=routers["member"]) is None
+    assert found(router_id=routers["stranger"]) == victim["id"]
+    assert found(network_id=shared) == victim["id"]
+    # The owner of the network serves all who are on it.
+    leg = world.create("port", "admin", network_id=shared)
+    router = world.create("router", "admin")["id"]
+    path = f"/routers/{router}/add_router_interface"
+    world.ok("PUT", path, "admin", json={"port_id": leg["id"]})
+    assert found(router_id=router) == victim["id"]
+
+
 def test_ports_of_others_and_of_other_servers_are_not_taken(world: NetworkWorld) -> None:
     port = world.create("port", network_id=world.create("network")["id"])
     ctx = caller(world)

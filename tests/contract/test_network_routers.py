@@ -464,3 +464,50 @@ def test_lists_are_filtered(world: NetworkWorld) -> None:
     world.realize()
     assert ids("?status=ACTIVE") == {made["id"]}
     assert len(world.list("router", "?name=&admin_state_up=true")) == 1
+
+
+# --- Routers on what others own ----------------------------------------------------------------
+
+
+def shared_subnet(world: NetworkWorld) -> dict[str, Any]:
+    """Of the administrator's project, on a network that everybody may use."""
+    of = world.create("network", "admin", shared=True)
+    return world.create("subnet", "admin", network_id=of["id"], ip_version=4, cidr="10.77.0.0/24")
+
+
+def test_nobodys_router_takes_the_gateway_of_others(world: NetworkWorld) -> None:
+    outside = world.external()
+    router = world.create("router")
+    for subnet in (shared_subnet(world)["id"], world.show("network", outside["id"])["subnets"][0]):
+        sentence = cannot_add(world, 400, "BadRequest", router["id"], subnet_id=subnet)
+        assert subnet in sentence
+    assert world.show("router", router["id"])["revision_number"] == router["revision_number"]
+
+
+def test_a_router_is_connected_to_a_shared_network_by_a_port(world: NetworkWorld) -> None:
+    subnet, router = shared_subnet(world), world.create("router")
+    own = world.create("port", network_id=subnet["network_id"])
+    leg = add(world, router["id"], port_id=own["id"])
+    assert leg["subnet_ids"] == [subnet["id"]]
+    assert world.show("port", own["id"])["fixed_ips"] == own["fixed_ips"]
+    administrators = world.create("router", "admin")
+    body = {"subnet_id": subnet["id"]}
+    path = f"/routers/{administrators['id']}/add_router_interface"
+    assert world.ok("PUT", path, "admin", json=body)["subnet_id"] == subnet["id"]
+
+
+def test_a_networks_owner_does_not_take_ports_of_other_projects(world: NetworkWorld) -> None:
+    inside = world.subnet()
+    world.create(
+        "rbac_policy",
+        object_type="network",
+        object_id=inside["network_id"],
+        action="access_as_shared",
+        target_tenant=world.tested.user("stranger").project_id,
+    )
+    theirs = world.create("port", "stranger", network_id=inside["network_id"])
+    router = world.create("router")
+    cannot_add(world, 400, "BadRequest", router["id"], port_id=theirs["id"])
+    after = world.show("port", theirs["id"], "stranger")
+    assert (after["device_id"], after["security_groups"]) == ("", theirs["security_groups"])
+    assert after["port_security_enabled"]
