@@ -154,11 +154,16 @@ class S3Store:
     def ask(
         self, method: str, key: str, query: Mapping[str, str] | None = None, body: bytes = b""
     ) -> Answer:
-        """A signed request for a key (or, empty, the bucket); raises StoreUnreachable."""
+        """A signed request for a key (or, empty, the bucket); raises StoreUnreachable, also when
+        the bucket is not there: that must not look as if it were empty.
+        """
         url = f"{self._base}/{quote(key)}" if key else self._base
         if query:
             url += "?" + urlencode(sorted(query.items()), quote_via=quote)
-        return remote.request(method, url, self._signed(method, url, {}, body), body)
+        answer = remote.request(method, url, self._signed(method, url, {}, body), body)
+        if answer.status == 404 and b"<Code>NoSuchBucket</Code>" in answer.body:
+            raise StoreUnreachable(f"{self._base}: there is no such bucket (NoSuchBucket)")
+        return answer
 
     def _signed(
         self, method: str, url: str, headers: Mapping[str, str], body: bytes
