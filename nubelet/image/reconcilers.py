@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 import sqlalchemy as sa
 
 from nubelet.image import cache, loose_data, staging, uploads
 from nubelet.image.conditions import complete_locations, trouble
 from nubelet.image.model import image, image_progress
 from nubelet.image.stores import STAGING, ImageStore, Stores, StoreUnreachable
+from nubelet.image.stores.file import FileStore
 from nubelet.kernel import clock
 from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.operations import journal
 from nubelet.kernel.reconcile import Reconciler
+
+log = logging.getLogger(__name__)
 
 
 def end_dead_uploads(cloud: Cloud) -> None:
@@ -30,6 +35,7 @@ def end_dead_uploads(cloud: Cloud) -> None:
 def clean_up_uploads(cloud: Cloud) -> None:
     """Images whose upload died go back to queued; data that nobody works on is removed."""
     end_dead_uploads(cloud)
+    _remove_old_parts(cloud)
     _note_strays(cloud)
     with cloud.database.read() as tx:
         noted = loose_data.find(tx)
@@ -75,6 +81,16 @@ def _note_strays(cloud: Cloud) -> None:
                 loose_data.note(tx, key[:36], store, key)
 
 
+def _remove_old_parts(cloud: Cloud) -> None:
+    """Parts of uploads that are dead for long, and whose note is gone: no row leads to them."""
+    stores = cloud.get(Stores)
+    for store in (*stores, stores.staging):
+        if isinstance(store, FileStore):
+            for path in store.old_parts():
+                log.warning("removed %s, which nobody has written to for a day", path)
+                path.unlink(missing_ok=True)
+
+
 def forget_progress(cloud: Cloud) -> None:
     """Messages of operations that are forgotten are forgotten too."""
     cloud.database.transact(
@@ -89,11 +105,16 @@ def check(cloud: Cloud) -> list[str]:
     stores = cloud.get(Stores)
     # Before the rows are read: what is new after that has a row.
     stored = {store.name: _listed(store) for store in stores.writable()}
+    found = [
+        f"{path} is part of an upload that nobody has written to for a day"
+        for store in stores.writable()
+        if isinstance(store, FileStore)
+        for path in sorted(store.old_parts())
+    ]
     with cloud.database.read() as tx:
         rows = tx.all(sa.select(image))
         placed = complete_locations(tx)
         noted = {(each.store, each.key) for each in loose_data.find(tx)}
-    found = []
     for row in rows:
         told = trouble(cloud, row, placed.get(row.id, []), grace_seconds=30)
         if told.startswith("it "):

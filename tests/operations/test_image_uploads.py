@@ -148,6 +148,19 @@ def test_a_machine_that_dies_leaves_no_upload_for_half_a_minute(tested: TestedCl
     assert files(tested) == []
 
 
+def test_a_part_that_no_row_leads_to_goes_after_a_day(tested: TestedCloud) -> None:
+    folder = tested.cloud.settings.image.directory
+    old, young = folder / f"{create(tested)}.1f.part", folder / f"{create(tested)}.2f.part"
+    for path, hours in ((old, 25), (young, 23)):
+        path.write_bytes(b"data")
+        seconds = time.time() - hours * 3600
+        os.utime(path, (seconds, seconds))
+    assert [each for each in reconcilers.check(tested.cloud) if str(old) in each]
+    reconcilers.clean_up_uploads(tested.cloud)
+    assert files(tested) == [young.name]
+    assert reconcilers.check(tested.cloud) == []
+
+
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_killed_upload_can_be_repeated(tested: TestedCloud, moment: str) -> None:
     one = create(tested)

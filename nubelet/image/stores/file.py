@@ -5,15 +5,18 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from nubelet.kernel import clock
 from nubelet.kernel.errors import ApiError, Conflict
 from nubelet.kernel.http.messages import FileBody
 from nubelet.kernel.ids import new_hex
 
 READ_BYTES = 1 << 20
+OLD_PART_SECONDS = 24 * 3600  # an upload that was silent for far less has lost its lease
 
 
 class FileUpload:
@@ -131,6 +134,16 @@ class FileStore:
             for path in self._folder.iterdir()
             if path.suffix != ".part" and path.is_file()
         ]
+
+    def old_parts(self) -> list[Path]:
+        """Parts that nobody has written to for a day: their upload is dead."""
+        limit = clock.now() / 1e6 - OLD_PART_SECONDS
+        found = []
+        for path in self._folder.glob("*.part"):
+            with suppress(FileNotFoundError):  # its upload has just ended
+                if path.stat().st_mtime < limit:
+                    found.append(path)
+        return found
 
 
 def _sync_folder(folder: Path) -> None:
