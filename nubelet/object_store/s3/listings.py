@@ -105,7 +105,8 @@ def list_versions(asked: Asked) -> Response:
         "KeyMarker": spell(marker),
         "VersionIdMarker": query.get("version-id-marker", ""),
         "NextKeyMarker": spell(_name(last)) if last else None,
-        "NextVersionIdMarker": _version(last) if last else None,
+        # A folder has no versions.
+        "NextVersionIdMarker": _version(last) if last and "subdir" not in last else None,
         "MaxKeys": most,
         "Delimiter": spell(delimiter) if delimiter else None,
         "EncodingType": query.get("encoding-type"),
@@ -146,7 +147,7 @@ def list_uploads(asked: Asked) -> Response:
         "KeyMarker": spell(marker),
         "UploadIdMarker": id_marker,
         "NextKeyMarker": spell(last[0]) if last else None,
-        "NextUploadIdMarker": last[1] if last else None,
+        "NextUploadIdMarker": last[1] or None if last else None,
         "Prefix": spell(prefix),
         "Delimiter": spell(delimiter) if delimiter else None,
         "EncodingType": query.get("encoding-type"),
