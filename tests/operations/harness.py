@@ -264,7 +264,8 @@ _worlds: dict[str, World] = {}  # those that are shared by the cases of a scenar
 
 
 @atexit.register
-def _close_worlds() -> None:
+def close_worlds() -> None:
+    """Close the shared worlds now, as when what they stand on goes away."""
     while _worlds:
         _worlds.popitem()[1].close()
 
