@@ -26,6 +26,7 @@ from nubelet.identity.facade import (
     find_project,
     find_user,
     issue_token,
+    issue_token_as,
     project_name,
     project_names,
     user_name,
@@ -40,7 +41,8 @@ __all__ = [
     "SERVICE", "Ec2Credential", "TokenAuthenticator", "authorize_ec2_credential", "bootstrap",
     "ensure_assignment", "ensure_domain", "ensure_project", "ensure_role", "ensure_user",
     "find_ec2_credential", "find_endpoint", "find_project", "find_user", "issue_token",
-    "project_limits", "project_name", "project_names", "rotate_all_keys", "user_name",
+    "issue_token_as", "project_limits", "project_name", "project_names", "rotate_all_keys",
+    "user_name",
 ]  # fmt: skip
 
 SERVICE = Service(

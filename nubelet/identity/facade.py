@@ -1,6 +1,6 @@
 """What other services ask identity: who is that, and does it exist?
 
-All take the caller's transaction, except `issue_token`, which uses its own.
+All take the caller's transaction, except those that issue tokens, which use their own.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import sqlalchemy as sa
 from nubelet.identity import authentication, catalog
 from nubelet.identity.authentication import Proof
 from nubelet.identity.model import project, user
-from nubelet.identity.tokens import SYSTEM, UNSCOPED, Scope
+from nubelet.identity.tokens import SYSTEM, UNSCOPED, Origin, Scope
 from nubelet.kernel.cloud import Cloud
+from nubelet.kernel.context import Credentials
 from nubelet.kernel.database import Tx
-from nubelet.kernel.errors import NotFound
+from nubelet.kernel.errors import NotFound, Unauthorized
 
 
 def find_project(tx: Tx, identifier: str) -> Any:
@@ -84,6 +85,27 @@ def issue_token(
         else UNSCOPED
     )
     return authentication.issue(cloud, Proof(user_id, ("password",)), scope)
+
+
+def issue_token_as(cloud: Cloud, credentials: Credentials) -> str:
+    """A token with the rights that somebody had who asked for something, for what goes on after
+    the answer: bound to the same trust or application credential. Raises Unauthorized where they
+    have them no more, and for delegations that cannot be continued (OAuth 1). Not inside a
+    transaction."""
+    if "oauth1" in credentials.methods:
+        raise Unauthorized("What was delegated by OAuth 1 ends with the request.")
+    if credentials.project_id:
+        scope = Scope("project", credentials.project_id)
+    elif credentials.domain_id:
+        scope = Scope("domain", credentials.domain_id)
+    else:
+        scope = SYSTEM if credentials.system_scope else UNSCOPED
+    origin = Origin(
+        trust_id=credentials.trust_id or "",
+        application_credential_id=credentials.application_credential_id or "",
+    )
+    methods = credentials.methods or ("password",)
+    return authentication.issue(cloud, Proof(credentials.user_id, methods, origin=origin), scope)
 
 
 def find_endpoint(

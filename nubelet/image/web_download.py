@@ -20,10 +20,12 @@ from nubelet.kernel.errors import BadRequest
 CHUNK_BYTES = 1 << 20
 TIMEOUT_SECONDS = 30
 MOST_REDIRECTS = 5
-# Addresses of IPv6 that carry one of IPv4 inside: NAT64, and a form from the first days of IPv6.
+# Addresses of IPv6 that carry one of IPv4 inside: NAT64, its predecessor SIIT (RFC 2765), and a
+# form from the first days of IPv6.
 _CARRIERS = (
     ipaddress.IPv6Network("64:ff9b::/96"),
     ipaddress.IPv6Network("64:ff9b:1::/48"),
+    ipaddress.IPv6Network("::ffff:0:0:0/96"),
     ipaddress.IPv6Network("::/96"),
 )
 _PORTS = {"http": 80, "https": 443}

@@ -326,6 +326,70 @@ def test_the_image_of_another_region_is_named_by_its_id(
         assert fetch(client, one, **lacking).status_code == 400
 
 
+def delegated(cloud: TestedCloud, how: str) -> str:
+    """A token of the administrator, by whom he delegated his role of a member only."""
+    admin, owner, to = cloud.client("admin"), cloud.user("admin"), cloud.user("stranger")
+    if how == "an application credential":
+        values: dict[str, Any] = {"name": str(uuid4()), "roles": [{"name": "member"}]}
+        url = f"/identity/v3/users/{owner.user_id}/application_credentials"
+        answer = admin.post(url, json={"application_credential": values})
+        assert answer.status_code == 201, answer.text
+        made = answer.json()["application_credential"]
+        methods = {"application_credential": {"id": made["id"], "secret": made["secret"]}}
+        auth: dict[str, Any] = {"identity": {"methods": list(methods), **methods}}
+    else:
+        values = {
+            "trustor_user_id": owner.user_id,
+            "trustee_user_id": to.user_id,
+            "project_id": owner.project_id,
+            "impersonation": how == "a trust",
+            "roles": [{"name": "member"}],
+        }
+        answer = admin.post("/identity/v3/OS-TRUST/trusts", json={"trust": values})
+        assert answer.status_code == 201, answer.text
+        given = {"id": cloud.client("stranger").headers["X-Auth-Token"]}
+        auth = {
+            "identity": {"methods": ["token"], "token": given},
+            "scope": {"OS-TRUST:trust": {"id": answer.json()["trust"]["id"]}},
+        }
+    answer = cloud.client(None).post("/identity/v3/auth/tokens", json={"auth": auth})
+    assert answer.status_code == 201, answer.text
+    return str(answer.headers["X-Subject-Token"])
+
+
+@pytest.mark.parametrize(
+    "how", ["an application credential", "a trust", "a trust without impersonation"]
+)
+def test_what_was_delegated_is_worth_no_more_in_another_region(
+    regions: tuple[TestedCloud, TestedCloud], how: str
+) -> None:
+    here, there = regions
+    _, other = member_of(regions)
+    body = {"disk_format": "raw", "container_format": "bare"}
+    private = other.post(URL, json=body).json()["id"]
+    assert other.put(f"{URL}/{private}/file", content=DISK, headers=OCTETS).status_code == 204
+    for token, status in (
+        (here.client("admin").headers["X-Auth-Token"], "active"),
+        (delegated(here, how), "queued"),
+    ):
+        client = here.client(None)
+        client.headers["X-Auth-Token"] = token
+        one = client.post(URL, json={}).json()["id"]
+        assert fetch(client, one, glance_image_id=private).status_code == 202
+        here.settle()
+        shown = client.get(f"{URL}/{one}").json()
+        assert shown["status"] == status
+    assert "answered 404" in task_of(client, shown)["message"]
+    # What it may see, it may fetch.
+    theirs = there.client(None)
+    theirs.headers["X-Auth-Token"] = token
+    source = theirs.post(URL, json=body).json()["id"]
+    assert theirs.put(f"{URL}/{source}/file", content=DISK, headers=OCTETS).status_code == 204
+    assert fetch(client, one, glance_image_id=source).status_code == 202
+    here.settle()
+    assert client.get(f"{URL}/{one}").json()["status"] == "active"
+
+
 def test_another_region_leads_nowhere_else(regions: tuple[TestedCloud, TestedCloud]) -> None:
     """OSSA-2026-004, CVE-2026-34881: not to a service of ours, nor with the token to others."""
     client, _ = member_of(regions)

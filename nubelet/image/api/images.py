@@ -80,6 +80,7 @@ def list_images(ctx: Context, request: Request) -> object:
             statement,
             filtered=False,
             max_limit=ctx.cloud.settings.limits.page_size,
+            marker_scope=images.visible(ctx, "all", "all"),
         )
         found = images.complete(tx, page.rows)
     answer = render(ctx, request, IMAGES, page, views.show_all(ctx, found))

@@ -16,6 +16,7 @@ from typing import Any
 from nubelet.image import direct, web_download
 from nubelet.image.operations import staged
 from nubelet.image.schemas import RESERVED_PREFIX
+from nubelet.kernel.errors import Unauthorized
 from nubelet.kernel.operations.run import Run
 
 SILENCE_SECONDS = 60
@@ -84,10 +85,14 @@ def _endpoint(run: Run, region: str, interface: str) -> str:
 
 
 def _token(run: Run) -> str:
-    """A token of whoever asked, made when it is needed: none is ever written into the journal."""
+    """A token of whoever asked, made when it is needed: none is ever written into the journal. It
+    is worth what the one that asked was, where that was delegated."""
     from nubelet import identity
 
-    return identity.issue_token(run.cloud, run.user_id, project_id=run.credentials.project_id)
+    try:
+        return identity.issue_token_as(run.cloud, run.credentials)
+    except Unauthorized as error:
+        raise RemoteFailed(f"who asked for the import may not go on with it: {error}") from None
 
 
 def _ask(url: str, token: str) -> http.client.HTTPResponse:
