@@ -110,6 +110,7 @@ def test_a_site(s3: S3, client: Any) -> None:
     put("sub/index.html", "sub")
     put("error.html", "sorry")
     put("secret", "x", ACL="private")
+    put("hidden/index.html", "x", ACL="private")
     put("away", "x", WebsiteRedirectLocation="https://example.com/x")
     assert visit(s3, host).text == "root"
     assert visit(s3, host).headers["content-type"] == "text/html"
@@ -119,6 +120,7 @@ def test_a_site(s3: S3, client: Any) -> None:
     missing = visit(s3, host, "/none")
     assert (missing.status_code, missing.text) == (404, "sorry")
     assert visit(s3, host, "/secret").status_code == 403
+    assert visit(s3, host, "/hidden").status_code == visit(s3, host, "/none").status_code
     away = visit(s3, host, "/away")
     assert (away.status_code, away.headers["location"]) == (301, "https://example.com/x")
     head = client.head_object(Bucket=bucket, Key="away")

@@ -152,7 +152,8 @@ def _visit(asked: Asked) -> Response:
         found = errors.translated(error)
     if not is_folder and found.status in (403, 404):
         try:
-            replace(asked, key=f"{asked.key}/{site['index']}").look()
+            inside = replace(asked, key=f"{asked.key}/{site['index']}", query={})
+            inside.ask(inside.call("HEAD"))  # who may not read it is not told that it is there
             return Response(302, b"", {"Location": f"/{quote(asked.key)}/"})
         except ApiError:
             pass
