@@ -62,6 +62,8 @@ _KEYS = frozenset(
         "s3:if-none-match",
     )
 )
+# Ranges of addresses, by version: what is wider is as good as everybody, as Amazon has it.
+_WIDEST = {4: 8, 6: 32}
 _TAG_KEYS = ("s3:existingobjecttag/", "s3:requestobjecttag/")
 
 
@@ -190,16 +192,26 @@ def is_public(text: str) -> bool:
     for each in _statements(text):
         if each["Effect"] != ALLOW:
             continue
-        fixed = {
-            key.lower()
-            for operator, wanted in each.get("Condition", {}).items()
-            if not operator.startswith(("StringNot", "NotIp", "Null"))
-            for key in wanted
-        }
         everybody = "NotPrincipal" in each or "*" in _principals(each["Principal"])
-        if everybody and not fixed & {"aws:sourceip", "aws:userid", "aws:principalaccount"}:
+        if everybody and not any(
+            _is_few(operator, key.lower(), _texts(values, loose=True))
+            for operator, wanted in each.get("Condition", {}).items()
+            for key, values in wanted.items()
+        ):
             return True
     return False
+
+
+def _is_few(operator: str, key: str, wanted: Sequence[str]) -> bool:
+    """Does the condition hold for a few only: of named addresses, users or projects?"""
+    if operator == "IpAddress" and key == "aws:sourceip":
+        networks = [_network(each) for each in wanted]
+        return all(each.prefixlen >= _WIDEST[each.version] for each in networks)
+    if key not in ("aws:sourceip", "aws:userid", "aws:principalaccount"):
+        return False
+    if operator in ("StringLike", "ArnLike", "ArnEquals"):
+        return not any(set("*?") & set(each) for each in wanted)
+    return operator in ("StringEquals", "StringEqualsIgnoreCase")
 
 
 def _applies(each: Mapping[str, Any], facts: Facts) -> bool:
