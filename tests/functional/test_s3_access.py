@@ -197,7 +197,7 @@ def test_a_policy_allows_and_denies(s3: S3, client: Any, stranger: Any, stranger
         statement(bucket, "s3:DeleteObject", Effect="Deny"),
         statement(
             bucket,
-            "s3:PutObject",
+            ["s3:PutObject", "s3:PutObjectAcl"],
             who,
             Condition={"StringEquals": {"s3:x-amz-acl": "public-read"}},
         ),

@@ -67,6 +67,22 @@ def parse(text: str) -> Acl:
     return Acl(tuple(referrers), tuple(groups))
 
 
+def without_public(text: str) -> str:
+    """A stored list without what it grants everybody, or whoever has a token."""
+    entries = text.split(",")
+    return ",".join(each for each in entries if not _is_public(each))
+
+
+def is_public(text: str) -> bool:
+    """Does a stored list grant everybody something, or whoever has a token?"""
+    return any(_is_public(each) and not each.startswith(".r:-") for each in text.split(","))
+
+
+def _is_public(entry: str) -> bool:
+    # A referrer is what anybody may say.
+    return entry.startswith(".r:") or unquote(entry) == "*:*"
+
+
 def allows_referrer(acl: Acl, referrer: str) -> bool:
     """May somebody who comes from this page in? The last entry that fits decides."""
     try:

@@ -7,9 +7,10 @@ only part of it is wanted. Memory holds a piece of one segment, however large th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 from nubelet.kernel.errors import ApiError, Conflict
 from nubelet.kernel.http.messages import Response
@@ -26,7 +27,7 @@ class Segment:
     """A part: of another object (from `start`, `size` bytes), or bytes of the manifest itself.
 
     etag: what the object's must be (empty: whatever). inner: gives the segments of an object
-    that is a large one itself.
+    that is a large one itself. notes: of the call that reads it.
     """
 
     size: int
@@ -35,6 +36,7 @@ class Segment:
     start: int = 0
     data: bytes = b""
     inner: Callable[[], Sequence[Segment]] | None = field(default=None, repr=False)
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read(
@@ -63,6 +65,7 @@ def _read_one(
         yield from read(call, proceed, segment.inner(), first, last)
         return
     get = call.sub("GET", headers={"range": f"bytes={first}-{last - 1}"}).at(segment.path)
+    get.notes.update(segment.notes)
     response = proceed(get)
     if response.status not in (200, 206):
         raise ApiError(f"A segment cannot be read: {segment.path}", status=response.status)

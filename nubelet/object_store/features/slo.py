@@ -24,7 +24,7 @@ from nubelet.kernel.errors import ApiError, BadRequest, Conflict, UnprocessableE
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects
 from nubelet.object_store.call import Call, Proceed, body_of, header, is_true, pieces
-from nubelet.object_store.features import bulk_answers, later_deletes, slo_manifest
+from nubelet.object_store.features import bulk_answers, later_deletes, slo_manifest, symlinks
 from nubelet.object_store.features.segments import MAX_DEPTH, Segment, answer, answer_part
 from nubelet.object_store.features.version_names import ENABLED
 from nubelet.object_store.storage import OVERRIDE_ETAG, OVERRIDE_SHOWN_SIZE, ObjectPath
@@ -32,6 +32,8 @@ from nubelet.object_store.storage import OVERRIDE_ETAG, OVERRIDE_SHOWN_SIZE, Obj
 _ETAG, _SIZE = "x-object-sysmeta-slo-etag", "x-object-sysmeta-slo-size"
 # A note: the segments as they are stored, looked at already by who asks (and as many as it likes).
 RESOLVED = "slo-resolved"
+# A note of a call that reads a segment: the path of the manifest that names it.
+NAMED_BY = "slo-named-by"
 CAPABILITY: Mapping[str, Any] = {
     "max_manifest_segments": slo_manifest.MAX_SEGMENTS,
     "max_manifest_size": slo_manifest.MAX_BYTES,
@@ -284,7 +286,9 @@ def _show(call: Call, proceed: Proceed, asked: str) -> Response:
         again.notes = call.notes
         response = proceed(again)
         response.headers["X-Manifest-Etag"] = header(response, "Etag") or ""
-    segments = _segments(call, proceed, b"".join(pieces(response)), 0)
+    # A link may have led to the manifest.
+    manifest = call.notes.get(symlinks.FOLLOWED, call.path)
+    segments = _segments(call, proceed, b"".join(pieces(response)), 0, manifest)
     if part is not None:
         return answer_part(call, proceed, response, segments, etag, part)
     return answer(call, proceed, response, segments, etag, size)
@@ -299,27 +303,34 @@ def _part_number(call: Call) -> int | None:
     return int(text[:9])
 
 
-def _segments(call: Call, proceed: Proceed, manifest: bytes, depth: int) -> list[Segment]:
+def _segments(
+    call: Call, proceed: Proceed, manifest: bytes, depth: int, at: ObjectPath
+) -> list[Segment]:
+    """What a manifest names. at: where it is."""
     if depth >= MAX_DEPTH:
         raise Conflict("Max recursion depth exceeded")
-    return [_segment(call, proceed, stored, depth) for stored in json.loads(manifest)]
+    return [_segment(call, proceed, stored, depth, at) for stored in json.loads(manifest)]
 
 
-def _segment(call: Call, proceed: Proceed, stored: Mapping[str, Any], depth: int) -> Segment:
+def _segment(
+    call: Call, proceed: Proceed, stored: Mapping[str, Any], depth: int, at: ObjectPath
+) -> Segment:
     if "data" in stored:
         data = slo_manifest.decode(stored["data"])
         return Segment(size=len(data), data=data)
     path = slo_manifest.split(stored["name"], call.account)
-    segment = Segment(size=_length(stored), path=path, etag=stored["hash"])
+    segment = Segment(size=_length(stored), path=path, etag=stored["hash"], notes={NAMED_BY: at})
     if "range" in stored:
         segment.start = int(stored["range"].split("-")[0])
     if stored.get("sub_slo"):
 
         def inner() -> Sequence[Segment]:
-            response = proceed(call.sub("GET").at(path))
+            get = call.sub("GET", notes={NAMED_BY: at}).at(path)
+            response = proceed(get)
             if (header(response, _ETAG) or "") != stored["hash"]:
                 raise Conflict(f"A segment has changed: {path}")
-            return _segments(call, proceed, b"".join(pieces(response)), depth + 1)
+            inner_at = get.notes.get(symlinks.FOLLOWED, path)
+            return _segments(call, proceed, b"".join(pieces(response)), depth + 1, inner_at)
 
         segment.inner = inner
     return segment

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import header
+from nubelet.object_store.features import acls
 from nubelet.object_store.s3 import grants, objects, owners, parts, policies, rules, xml
 from nubelet.object_store.s3.asked import Asked, noted
 from nubelet.object_store.s3.errors import S3Error
@@ -22,6 +23,7 @@ _SWITCHES = (
     "BlockPublicPolicy",
     "RestrictPublicBuckets",
 )
+_LISTS = ("read", "write")
 _OWNERSHIP = ("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter")
 
 
@@ -94,11 +96,16 @@ def check(info: ContainerInfo | None, found: grants.Grants, own: str) -> None:
 
 
 def of_key(asked: Asked) -> dict[str, str]:
-    """What the request of an upload grants on its key, as it is kept."""
+    """What the request of an upload grants on its key, as it is kept. Raises AccessDenied for who
+    may write the key and not give it such grants, or tags."""
     own = owner(asked.account)["ID"]
     found = grants.of_headers(asked.ctx, asked.headers, own)
+    if asked.headers.get("x-amz-tagging") and "x-amz-copy-source" not in asked.headers:
+        rules.require_with_write(asked, "PutObjectTagging")
     if found is None:
         return {}
+    if any(each.whom != f"{grants.PROJECT}{own}" for each in found):
+        rules.require_with_write(asked, "PutObjectAcl")
     check(asked.call("HEAD").container_info(), found, own)
     return {rules.ACL: grants.kept(found)}
 
@@ -133,7 +140,11 @@ def show_policy_status(asked: Asked) -> Response:
     info = asked.require_permitted()
     kept = noted(info, "policy")
     found = grants.of_kept(noted(info, "acl"), owner(asked.account)["ID"])
-    is_public = (bool(kept) and policies.is_public(kept)) or any(each.is_public for each in found)
+    is_public = (
+        (bool(kept) and policies.is_public(kept))
+        or any(each.is_public for each in found)
+        or any(acls.is_public(info.metadata.get(f"x-container-{of}", "")) for of in _LISTS)
+    )
     return xml.document("PolicyStatus", {"IsPublic": is_public})
 
 

@@ -88,7 +88,8 @@ class Asked:
 
     query: the first value of each name. action: what that is called in policies, without `s3:`.
     subresource: which name of the query chose the operation.
-    opened: containers (of parts) that what was decided already opens.
+    opened: containers in which everything was decided before. readable: what it was decided of that
+    the caller may read it. writable: objects that what was decided lets the request write.
     """
 
     ctx: Context
@@ -102,6 +103,8 @@ class Asked:
     action: str = ""
     subresource: str = ""
     opened: set[tuple[str, str]] = field(default_factory=set)
+    readable: set[ObjectPath] = field(default_factory=set)
+    writable: set[ObjectPath] = field(default_factory=set)
     _seen: dict[tuple[str, str], ContainerInfo | None] = field(default_factory=dict)
 
     @property

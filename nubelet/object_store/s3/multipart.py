@@ -188,6 +188,7 @@ def _copy_part(asked: Asked, number: int, algorithm: str) -> Response:
     call = parts.inner(asked, "PUT", name, headers=headers, query=query)
     # Of the source it is asked once more: it may be a link by now that leads to somebody else's.
     del call.notes["decided"]
+    asked.writable.add(call.path)
     digest = checksums.ALGORITHMS[algorithm]() if algorithm else None
     if digest:
         call.notes[SUMMED] = digest.update

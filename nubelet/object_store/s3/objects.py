@@ -27,6 +27,7 @@ from nubelet.object_store.s3 import (
     pins,
     preconditions,
     removing,
+    rules,
     tags,
     versions,
     website,
@@ -68,6 +69,8 @@ _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-
 def put(asked: Asked) -> Response:
     """PUT /bucket/key, with a body or (`x-amz-copy-source`) as a copy."""
     refuse_unknown(asked)
+    if "versionId" in asked.query:
+        raise S3Error("InvalidArgument", "A key is written without a version id.")
     if "x-amz-copy-source" in asked.headers:
         return _copy(asked)
     headers = stored_headers(asked.headers) | access.of_key(asked)
@@ -207,6 +210,7 @@ def _copy(asked: Asked) -> Response:
         headers["x-fresh-metadata"] = "true"
     tagged = given.get(TAGS, "") if tagging == "REPLACE" else header(found, TAGS) or ""
     if tagged:
+        rules.require_with_write(asked, "PutObjectTagging")
         headers[TAGS] = tagged
     query = versions.query(asked.store, ObjectPath(account, bucket, key), version)
     call = asked.call("PUT", headers=headers, query=query)

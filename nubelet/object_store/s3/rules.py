@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 from nubelet.kernel import clock
 from nubelet.kernel.errors import ApiError
 from nubelet.object_store.call import Call, header
-from nubelet.object_store.features import authorization
+from nubelet.object_store.features import acls, authorization, slo
+from nubelet.object_store.features.version_names import shown, visible
 from nubelet.object_store.s3 import grants, names, policies, versions
 from nubelet.object_store.s3.errors import S3Error
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from nubelet.kernel.http.messages import Response
     from nubelet.object_store.s3.asked import Asked
     from nubelet.object_store.storage import ContainerInfo
+from nubelet.object_store.storage import ObjectPath
 
 NOTED = "x-container-sysmeta-s3-"
 ACL = "x-object-transient-sysmeta-s3-acl"
@@ -69,20 +71,32 @@ _WITH_VERSION = {
     "DeleteObject": "DeleteObjectVersion",
     "DeleteObjectTagging": "DeleteObjectVersionTagging",
 }
+# Operations that write a key, or what becomes one.
+_WITHOUT_VERSION = frozenset(("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts"))
 
 
 def decide(asked: Asked, call: Call, acl: str) -> None:
     """The authority of an S3 request's calls; raises what refuses it."""
-    if not call.container or (call.account, call.container) in asked.opened:
-        if not call.container:
-            authorization.decide(call, acl)
+    if not call.container:
+        authorization.decide(call, acl)
+        return
+    if _is_open(asked, call):
         return
     info = call.container_info()
     action = _action(asked, call)
-    if info is not None and _by_policy(asked, call, info, action):
-        _open(asked, call)
-        return
+    if info is None or not _by_policy(asked, call, info, action):
+        _without_policy(asked, call, info, action, acl)
+    if call.object and call.is_read:
+        asked.readable.add(call.path)
+
+
+def _without_policy(
+    asked: Asked, call: Call, info: ContainerInfo | None, action: str, acl: str
+) -> None:
+    """By roles, lists and grants; raises what refuses it."""
     usual = acl if action in _READS | _LISTS | _WRITES else ""
+    if usual and "IgnorePublicAcls" in _blocked_at(call, info):
+        usual = acls.without_public(usual)
     try:
         authorization.decide(call, usual)
         if not call.is_owner and action not in _READS | _LISTS | _WRITES and not call.is_read:
@@ -90,22 +104,54 @@ def decide(asked: Asked, call: Call, acl: str) -> None:
     except ApiError as refused:
         if info is None or not _granted(asked, call, info, action):
             raise S3Error("AccessDenied", refused.message) from None
-    _open(asked, call)
 
 
 def require(asked: Asked, action: str) -> None:
-    """Raise AccessDenied unless the caller may also do this with the key."""
+    """Raise AccessDenied unless the caller may also do this with the key: its policy allows it, or
+    the caller owns the account (whoever may write it alone may not)."""
     call = asked.call("PUT")
     info = call.container_info()
     if info is not None and _by_policy(asked, call, info, action):
         return
     authorization.decide(call, "")
+    if not call.is_owner:
+        raise S3Error("AccessDenied", "Only the owner may do this.")
 
 
-def _open(asked: Asked, call: Call) -> None:
-    """Who may have the key may have its parts."""
-    if call.object:
-        asked.opened.add((call.account, names.parts_of(call.container)))
+def require_with_write(asked: Asked, action: str) -> None:
+    """Raise AccessDenied unless who writes the key may give it also this: the policy may deny it,
+    and must allow it where nothing else lets the caller write."""
+    call = asked.call("PUT")
+    info = call.container_info()
+    if info is None or not _by_policy(asked, call, info, action):
+        acl = info.metadata.get("x-container-write", "") if info else ""
+        _without_policy(asked, call, info, "PutObject", acl)
+
+
+def _is_open(asked: Asked, call: Call) -> bool:
+    """Does what was decided before say this too? Who may read a key may read the parts that it is
+    made of; nothing else of where they are."""
+    if (call.account, call.container) in asked.opened or call.path in asked.writable:
+        return True
+    manifest = call.notes.get(slo.NAMED_BY)
+    if manifest is None or not call.is_read or not call.object:
+        return False
+    if bucket := shown(manifest.container):  # a version of a key
+        manifest = ObjectPath(manifest.account, bucket, visible(manifest.object))
+    own_parts = (manifest.account, names.parts_of(manifest.container))
+    return manifest in asked.readable and (call.account, call.container) == own_parts
+
+
+def _version(asked: Asked, call: Call) -> str:
+    """The version that a call is about, as whoever asks names it; empty: the current one.
+
+    The request's is that of its key. The source of a copy has its own, also where it is that key;
+    what writes a key is about none.
+    """
+    is_source = call.is_read and "x-amz-copy-source" in asked.headers
+    if call.path == asked.path and not is_source and asked.action not in _WITHOUT_VERSION:
+        return asked.query.get("versionId", "")
+    return call.query.get("version-id", "")
 
 
 def _action(asked: Asked, call: Call) -> str:
@@ -118,7 +164,7 @@ def _action(asked: Asked, call: Call) -> str:
             action = "GetObject" if call.is_read else "PutObject"
         else:
             action = "ListBucket" if call.is_read else "PutObject"
-    if asked.query.get("versionId") or call.query.get("version-id"):
+    if _version(asked, call):
         return _WITH_VERSION.get(action, action)
     return action
 
@@ -146,6 +192,13 @@ def blocked(info: ContainerInfo) -> set[str]:
     return set(json.loads(info.metadata.get(f"{NOTED}public", "") or "[]"))
 
 
+def _blocked_at(call: Call, info: ContainerInfo | None) -> set[str]:
+    """The same for a call, also about the container of the bucket's parts."""
+    if call.container.endswith(names.PARTS):
+        info = call.container_info(container=call.container.removesuffix(names.PARTS))
+    return blocked(info) if info else set()
+
+
 def ownership(info: ContainerInfo) -> str:
     """BucketOwnerEnforced (there are no lists), BucketOwnerPreferred or ObjectWriter; empty where
     it was not set."""
@@ -167,7 +220,7 @@ def _facts(asked: Asked, call: Call, action: str) -> policies.Facts:
             if name in ("prefix", "delimiter", "max-keys"):
                 return asked.query.get(name)
             if name == "versionid":
-                return asked.query.get("versionId")
+                return _version(asked, call) or None
             if name == "signatureversion":
                 given = request.headers.get("authorization", "") + str(asked.query)
                 return "AWS4-HMAC-SHA256" if "AWS4-HMAC" in given else "AWS"
@@ -201,7 +254,7 @@ def _tag(text: str | None, wanted: str) -> str | None:
 
 def _look(asked: Asked, call: Call) -> Response | None:
     """The HEAD of the call's key, for ourselves."""
-    query = versions.query(asked.store, call.path, asked.query.get("versionId", ""))
+    query = versions.query(asked.store, call.path, _version(asked, call))
     head = asked.call("HEAD", container=call.container, object=call.object, query=query)
     head.account = call.account
     head.notes["decided"] = True
