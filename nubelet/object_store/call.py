@@ -26,6 +26,9 @@ Proceed = Callable[["Call"], Response]
 Feature = Callable[["Call", Proceed], Response]
 
 READ_METHODS = ("GET", "HEAD")
+# What S3 calls the container of the parts of a bucket's large keys: as the bucket, with this.
+PARTS = "+segments"
+_LISTS = ("x-container-read", "x-container-write")
 
 
 def no_body(size: int) -> Iterator[bytes]:
@@ -94,14 +97,25 @@ class Call:
             self.authority(self, acl)
 
     def container_info(self, account: str = "", container: str = "") -> ContainerInfo | None:
-        """The call's container (or another), read once per request; None: there is none."""
+        """The call's container (or another), read once per request; None: there is none.
+
+        The access lists of a bucket's parts are those of the bucket as it is now, whatever was kept
+        with their container: else a list that was taken off the bucket would still open them.
+        """
         key = (account or self.account, container or self.container)
         if key not in self._seen:
             try:
                 # Calls about objects want to know that it is there, and its metadata.
-                self._seen[key] = self.store.container(*key, totals=not self.object)
+                found = self.store.container(*key, totals=not self.object)
             except Missing:
                 self._seen[key] = None
+                return None
+            bucket = key[1].removesuffix(PARTS)
+            whole = self.container_info(key[0], bucket) if bucket not in ("", key[1]) else None
+            if whole is not None:
+                lists = {name: whole.metadata.get(name, "") for name in _LISTS}
+                found = replace(found, metadata={**found.metadata, **lists})
+            self._seen[key] = found
         return self._seen[key]
 
     def forget(self) -> None:

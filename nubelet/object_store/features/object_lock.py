@@ -28,7 +28,7 @@ from nubelet.decoding import prepared
 from nubelet.kernel import clock
 from nubelet.kernel.errors import Conflict, Forbidden, PreconditionFailed
 from nubelet.kernel.http.messages import Response
-from nubelet.object_store.call import Call, Proceed, is_true
+from nubelet.object_store.call import PARTS, Call, Proceed, is_true
 from nubelet.object_store.features import symlinks
 from nubelet.object_store.features.version_names import (
     ENABLED,
@@ -52,8 +52,6 @@ from nubelet.object_store.storage import (
 from nubelet.object_store.storage.timestamps import Timestamp
 
 GOVERNANCE, COMPLIANCE = "GOVERNANCE", "COMPLIANCE"
-# What S3 calls the container of a bucket's parts.
-PARTS = "+segments"
 # A note: the lock that the request gives to what it writes.
 GIVEN = "object-lock"
 OF_BUCKET = "x-container-sysmeta-s3-lock"

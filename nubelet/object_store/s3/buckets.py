@@ -117,7 +117,7 @@ def delete(asked: Asked) -> Response:
             raise S3Error("BucketNotEmpty", BucketName=asked.bucket) from None
         raise
     parts.remove_all(asked)
-    owners.free(asked.store, asked.bucket)
+    owners.free(asked.store, asked.bucket, asked.account)
     return Response(204)
 
 

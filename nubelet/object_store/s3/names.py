@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 
-from nubelet.object_store import limits
-from nubelet.object_store.features import object_lock
+from nubelet.object_store import call, limits
 from nubelet.object_store.s3.errors import S3Error
 
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -17,7 +16,7 @@ _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+")
 # What Amazon keeps for names of its own.
 _RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
 _RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
-PARTS = object_lock.PARTS
+PARTS = call.PARTS
 
 
 def is_bucket(name: str) -> bool:

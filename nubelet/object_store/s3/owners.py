@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from typing import NamedTuple
 
 from nubelet.kernel.errors import PreconditionFailed
 from nubelet.object_store.storage import Missing, ObjectPath, Outdated, Storage
@@ -22,26 +23,17 @@ ACCOUNT, CONTAINER = ".s3_buckets", "names"
 
 def owner_of(store: Storage, bucket: str) -> str | None:
     """The account whose bucket has this name, as the register says and as it is still so."""
-    try:
-        opened = store.open_object(_path(bucket), _policy(store))
-    except Missing:
+    taken = _taken(store, bucket)
+    if taken is None or not _is_there(store, taken.account, bucket):
         return None
-    try:
-        account = str(json.loads(b"".join(opened.read())))
-    finally:
-        opened.close()
-    try:
-        store.container(account, bucket)
-    except Missing:
-        return None
-    return account
+    return taken.account
 
 
 def take(store: Storage, bucket: str, account: str) -> bool:
     """Take the name for an account's bucket; False: it is another's."""
-    found = owner_of(store, bucket)
-    if found is not None:
-        return found == account
+    taken = _taken(store, bucket)
+    if taken is not None and _is_there(store, taken.account, bucket):
+        return taken.account == account
     now = times.now()
     try:
         policy = _policy(store)
@@ -49,7 +41,8 @@ def take(store: Storage, bucket: str, account: str) -> bool:
         store.put_account(ACCOUNT, now, {})
         store.put_container(ACCOUNT, CONTAINER, now, {})
         policy = _policy(store)
-    free(store, bucket)  # what is left of a bucket that was deleted through Swift
+    if taken is not None:  # what is left of a bucket that was deleted through Swift
+        _remove(store, bucket, taken)
     body = json.dumps(account).encode()
     metadata = {"content-type": "application/json", "content-length": str(len(body))}
     try:
@@ -59,10 +52,45 @@ def take(store: Storage, bucket: str, account: str) -> bool:
     return True
 
 
-def free(store: Storage, bucket: str) -> None:
-    """The bucket is gone."""
+def free(store: Storage, bucket: str, account: str) -> None:
+    """The account's bucket is gone. The name stays taken where it is another account's: anybody can
+    have a container that is called like somebody's bucket."""
+    taken = _taken(store, bucket)
+    if taken is not None and taken.account == account:
+        _remove(store, bucket, taken)
+
+
+class _Taken(NamedTuple):
+    """What the register says of a name, since when."""
+
+    account: str
+    since: times.Timestamp
+
+
+def _taken(store: Storage, bucket: str) -> _Taken | None:
+    try:
+        opened = store.open_object(_path(bucket), _policy(store), newest=True)
+    except Missing:
+        return None
+    try:
+        account = str(json.loads(b"".join(opened.read())))
+    finally:
+        opened.close()
+    return _Taken(account, opened.metadata["x-backend-data-timestamp"])
+
+
+def _is_there(store: Storage, account: str, bucket: str) -> bool:
+    try:
+        store.container(account, bucket)
+    except Missing:
+        return False
+    return True
+
+
+def _remove(store: Storage, bucket: str, taken: _Taken) -> None:
+    """Remove an entry as it was read: not one that somebody wrote since."""
     with suppress(Missing, Outdated):
-        store.delete_object(_path(bucket), _policy(store), times.now())
+        store.delete_object(_path(bucket), _policy(store), times.after(taken.since))
 
 
 def _path(bucket: str) -> ObjectPath:

@@ -4,11 +4,14 @@
                               (endings.py: whether it is being completed, or was given up)
     parts/<id>/<00001>/<own>  bytes that were sent as a part
     sent/<id>/<00001>         which of them are the part now: those that arrived last
+    left/<id>/<key>           the key lost what was made of them, but something else under its name
+                              is still made of some: they go with that
 
 A completed upload is a static large object whose segments are the parts; they go when the key is
 deleted or overwritten. Bytes under a name of their own are never replaced: what is sent again while
 the upload is completed does not change what was chosen. It goes when the upload is over. The access
-lists of this container follow those of the bucket, because whoever reads the key reads the parts.
+lists of this container are those of the bucket (Call.container_info), because whoever reads the key
+reads the parts.
 
 Uploads that were begun before 2027 may have parts/<id>/<00001>, which is both.
 """
@@ -32,7 +35,7 @@ from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import Call, header, is_true, pieces
 from nubelet.object_store.features import symlinks
 from nubelet.object_store.features.version_names import hidden
-from nubelet.object_store.s3 import digits, garbage, names, rules, versions
+from nubelet.object_store.s3 import digits, etags, garbage, names, rules, versions
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import OVERRIDE_ETAG, ContainerInfo, ObjectPath
@@ -40,7 +43,7 @@ from nubelet.object_store.storage import OVERRIDE_ETAG, ContainerInfo, ObjectPat
 # Of a key: the id of the upload that made it. Not copied.
 MADE_BY = "x-object-sysmeta-slo-s3-upload"
 _ID = re.compile(r"[0-9a-f]{32}")
-UPLOADS, _PARTS, _SENT = "uploads/", "parts/", "sent/"
+UPLOADS, _PARTS, _SENT, _LEFT = "uploads/", "parts/", "sent/", "left/"
 _PAGE = 10_000
 
 
@@ -272,9 +275,33 @@ def _listed(
 
 
 def behind(asked: Asked, query: Mapping[str, str]) -> list[str]:
-    """The parts that a key (or a version of it) is made of; none where it is not ours."""
-    if not exist(asked):
+    """The parts that a key (or a version of it) is made of, and that go with it; none where it is
+    not ours. A manifest that a user wrote may name any key's parts: they are not its own."""
+    head, found = _named(asked, query)
+    if head is None:
         return []
+    if not header(head, etags.ETAG):  # which no client can write, nor copy
+        left = {each for each in _ids(found) if _is_left(asked, asked.key, each)}
+        return [name for name in found if left & _ids([name])]
+    upload_id = header(head, MADE_BY)
+    if not upload_id:  # made before 2027: by one upload, whose id only the names tell
+        ids = _ids(found)
+        upload_id = ids.pop() if len(ids) == 1 else ""
+    start = f"{_PARTS}{upload_id}/"
+    return [name for name in found if upload_id and name.startswith(start)]
+
+
+def _ids(found: Iterable[str]) -> set[str]:
+    """The uploads that parts were sent for."""
+    return {name.split("/")[1] for name in found if name.startswith(_PARTS)}
+
+
+def _named(asked: Asked, query: Mapping[str, str]) -> tuple[Response | None, list[str]]:
+    """The HEAD of a key (or of a version), and what it names beside its bucket, whoever wrote it;
+    nothing where it is not of this bucket, or not made of parts."""
+    nothing: tuple[Response | None, list[str]] = None, []
+    if not exist(asked):
+        return nothing
     newest = {"x-newest": "true"}
     look = decided(asked.call("HEAD", headers=newest, query=query))
     try:
@@ -282,18 +309,18 @@ def behind(asked: Asked, query: Mapping[str, str]) -> list[str]:
     except ApiError as error:
         if error.status >= 500:  # it may be there, whatever does not answer now
             raise
-        return []
+        return nothing
     led_to = look.notes.get(symlinks.FOLLOWED)
     if led_to is not None and led_to.container != hidden(asked.bucket):
-        return []  # a link of the user's own: what it leads to is another's
+        return nothing  # a link of the user's own: what it leads to is another's
     if not is_true(header(head, "X-Static-Large-Object")):
-        return []
+        return nothing
     wanted = {**query, "multipart-manifest": "get"}
     get = decided(asked.call("GET", headers=newest, query=wanted))
     stored = json.loads(b"".join(pieces(asked.ask(get))))
     start = f"/{names.parts_of(asked.bucket)}/"
     found = [str(each["name"]) for each in stored if "name" in each]
-    return [name.removeprefix(start) for name in found if name.startswith(start)]
+    return head, [name.removeprefix(start) for name in found if name.startswith(start)]
 
 
 def decided(call: Call) -> Call:
@@ -332,16 +359,33 @@ def losing(
     # completed twice is two versions of the same parts.
     still = set() if is_alone else in_use(replace(asked, key=key))
     remove(asked, [each for each in found if each not in still])
+    if not is_alone:
+        _note_left(asked, key, _ids(found), _ids(still))
     garbage.forget(asked.store, intent)
+
+
+def _note_left(asked: Asked, key: str, lost: set[str], still: set[str]) -> None:
+    for each in lost:
+        name = f"{_LEFT}{each}/{key}"
+        if each in still:
+            asked.ask(inner(asked, "PUT", name, headers={"content-length": "0", MADE_BY: each}))
+        elif _is_left(asked, key, each):
+            remove(asked, [name])
+
+
+def _is_left(asked: Asked, key: str, upload_id: str) -> bool:
+    """Did we note it? What a user put there has no such note."""
+    found = _head(asked, f"{_LEFT}{upload_id}/{key}")
+    return found is not None and header(found, MADE_BY) == upload_id
 
 
 def in_use(asked: Asked) -> set[str]:
     """The parts that the key names, now, in one of its versions or where old ones are moved to."""
-    used = set(behind(asked, {}))
+    used = set(_named(asked, {})[1])
     if versions.state(asked.store, asked.account, asked.bucket):
         for version in versions.of_key(asked.store, asked.path):
             if not version.is_marker:
-                used.update(behind(asked, {"version-id": version.id}))
+                used.update(_named(asked, {"version-id": version.id})[1])
     start = f"/{names.parts_of(asked.bucket)}/"
     archived = garbage.named_by_archived(asked.store, asked.path)
     return used | {name.removeprefix(start) for name in archived}
