@@ -9,14 +9,16 @@ In OpenStack: keystonemiddleware/s3_token.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from nubelet import identity
 from nubelet.kernel.context import Context, Credentials
 from nubelet.kernel.errors import Unauthorized
 from nubelet.kernel.http.messages import Request
 from nubelet.object_store.features import own_auth
-from nubelet.object_store.s3 import signing
+from nubelet.object_store.s3 import hosts, signing
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.signing import Signature
 
@@ -49,12 +51,23 @@ def verify(ctx: Context, request: Request, signature: Signature) -> Signed:
         if found is None:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=signature.access)
         _check(signature, found.secret)
-        route = f"{request.method} object-store {request.path}"
         try:
-            credentials = identity.authorize_ec2_credential(ctx.cloud, tx, found, route)
+            for route in _routes(ctx, request):
+                credentials = identity.authorize_ec2_credential(ctx.cloud, tx, found, route)
         except Unauthorized:
             raise S3Error("AccessDenied", "The key is not good for this any more.") from None
     return Signed(signature, credentials, _key(signature, found.secret))
+
+
+def _routes(ctx: Context, request: Request) -> Iterator[str]:
+    """What access rules must allow: the request, whose bucket the host may name, and reading the
+    source of a copy, as if it had been asked for by its path."""
+    named = hosts.find(ctx.cloud, request.headers)
+    path = f"/s3/{named.bucket}{request.path}" if named and named.bucket else request.path
+    yield f"{request.method} object-store {path}"
+    if (source := request.headers.get("x-amz-copy-source")) is not None:
+        read = unquote(source.partition("?")[0]).removeprefix("/")
+        yield f"GET object-store /s3/{read}"
 
 
 def _check(signature: Signature, secret: str) -> None:
