@@ -16,6 +16,8 @@ from nubelet.kernel.ids import is_uuid
 
 ZERO_DISK_RULE = "os_compute_api:servers:create:zero_disk_flavor"
 _GIB = 1 << 30
+# Properties that name further images, from which the guest is booted.
+_BOOT_FILES = ("kernel_id", "ramdisk_id")
 # What servers remember of their image besides its properties, in the same spelling as nova.
 _BASE_KEYS = ("min_ram", "min_disk", "container_format", "disk_format")
 # Properties that are about the image itself and say nothing of servers made from it.
@@ -50,13 +52,11 @@ def read_reference(value: Any) -> str:
 
 def find(ctx: Context, tx: Tx, image_id: str, flavor: Mapping[str, Any]) -> BootImage:
     """The image, if a server of this flavor can be made from it; raises BadRequest."""
-    try:
-        found = image.find(ctx.within("image"), tx, image_id)
-    except NotFound:
-        raise BadRequest(f"Image {image_id} could not be found.") from None
+    found = _usable(ctx, tx, image_id)
     row = found.row
-    if row.status != "active":
-        raise BadRequest(f"Image {image_id} is not active.")
+    for name in _BOOT_FILES:
+        if found.properties.get(name):
+            _usable(ctx, tx, found.properties[name])  # their data reaches the guest, too
     if flavor["memory_mb"] < row.min_ram:
         raise BadRequest(
             "Flavor's memory is too small for requested image: it has "
@@ -64,6 +64,17 @@ def find(ctx: Context, tx: Tx, image_id: str, flavor: Mapping[str, Any]) -> Boot
         )
     needed_gb = _check_disk(ctx, row, flavor)
     return BootImage(image_id, _kept(row, found.properties), needed_gb)
+
+
+def _usable(ctx: Context, tx: Tx, image_id: str) -> image.Image:
+    """An active image that the caller may see; raises BadRequest."""
+    try:
+        found = image.find(ctx.within("image"), tx, image_id)
+    except NotFound:
+        raise BadRequest(f"Image {image_id} could not be found.") from None
+    if found.row.status != "active":
+        raise BadRequest(f"Image {image_id} is not active.")
+    return found
 
 
 def _check_disk(ctx: Context, row: Any, flavor: Mapping[str, Any]) -> int:

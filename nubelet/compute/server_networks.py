@@ -92,6 +92,13 @@ def resolve_one(ctx: Context, tx: Tx, given: Mapping[str, Any]) -> RequestedNic:
 
 def require_usable(ctx: Context, tx: Tx, network_id: str) -> None:
     """Raise unless the caller may attach a server to the network."""
+    found = _permitted(ctx, tx, network_id)
+    if not found.subnet_ids:
+        raise BadRequest(f"Network {network_id} requires a subnet in order to boot instances on.")
+
+
+def _permitted(ctx: Context, tx: Tx, network_id: str) -> network.NetworkView:
+    """The network, if the caller may have servers on it, be it by a port made before."""
     try:
         found = network.find_network(ctx.within("network"), tx, network_id)
     except NotFound:
@@ -101,8 +108,7 @@ def require_usable(ctx: Context, tx: Tx, network_id: str) -> None:
             f"It is not allowed to create an interface on external network {network_id}",
             code=EXTERNAL_RULE,
         )
-    if not found.subnet_ids:
-        raise BadRequest(f"Network {network_id} requires a subnet in order to boot instances on.")
+    return found
 
 
 def _existing_port(ctx: Context, tx: Tx, port_id: str, given: Mapping[str, Any]) -> RequestedNic:
@@ -114,11 +120,19 @@ def _existing_port(ctx: Context, tx: Tx, port_id: str, given: Mapping[str, Any])
     try:
         found = network.find_port(ctx.within("network"), tx, port_id)
     except NotFound:
-        raise BadRequest(f"Port id {port_id} could not be found.") from None
+        raise _no_port(port_id) from None
+    # A network's owner sees the ports of others on it, but they are not his to use.
+    if found.project_id != ctx.project_id and not ctx.is_admin:
+        raise _no_port(port_id)
+    _permitted(ctx, tx, found.network_id)
     taken = tx.scalar(sa.select(server_nic.c.server_id).where(server_nic.c.port_id == port_id))
     if found.device_id or taken:
         raise Conflict(f"Port {port_id} is still in use.")
     return RequestedNic(found.network_id, port_id=port_id, tag=given.get("tag"))
+
+
+def _no_port(port_id: str) -> BadRequest:
+    return BadRequest(f"Port id {port_id} could not be found.")
 
 
 def _check_together(cards: Sequence[RequestedNic], count: int) -> None:

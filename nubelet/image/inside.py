@@ -31,11 +31,12 @@ def list_images(
 
     marker: the id to begin behind; raises BadRequest when it is none.
     """
-    statement = sa.select(image).where(
-        visible(ctx, None, "accepted"), *filters.conditions(ctx, query)
-    )
+    seen = visible(ctx, None, "accepted")
+    statement = sa.select(image).where(seen, *filters.conditions(ctx, query))
     if marker is not None:
-        after = tx.first(sa.select(image.c.created_at, image.c.id).where(image.c.id == marker))
+        after = tx.first(
+            sa.select(image.c.created_at, image.c.id).where(image.c.id == marker, seen)
+        )
         if after is None:
             raise BadRequest(f"marker [{marker}] not found")
         statement = statement.where(
