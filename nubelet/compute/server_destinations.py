@@ -20,6 +20,7 @@ from nubelet.kernel.ids import is_uuid
 
 FORCE_RULE = "os_compute_api:servers:create:forced_host"
 DESTINATION_RULE = "compute:servers:create:requested_destination"
+_ABOUT_HOSTS = ("query", "build_near_host_ip")
 _GROUP_HINT = "group"
 
 
@@ -83,12 +84,15 @@ def _require_zone(tx: Tx, zone: str) -> None:
 
 
 def check_hints(ctx: Context, tx: Tx, hints: Mapping[str, Any]) -> dict[str, Any]:
-    """The hints as they are kept; raises BadRequest for one that can never be met."""
+    """The hints as they are kept; raises BadRequest for one that can never be met, Forbidden for
+    those that ask about hosts, or choose one, unless the caller may name a host as well."""
     for name in ("same_host", "different_host"):
         for server_id in _as_list(hints.get(name)):
             _require_server(ctx, tx, name, server_id)
     if hints.get("query"):
         json_query.read(hints["query"])
+    if any(hints.get(name) for name in _ABOUT_HOSTS):
+        ctx.authorize(DESTINATION_RULE)
     return dict(hints)
 
 

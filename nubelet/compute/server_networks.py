@@ -12,6 +12,7 @@ In OpenStack: nova/network/neutron.py validate_networks, nova/objects/network_re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -92,23 +93,22 @@ def resolve_one(ctx: Context, tx: Tx, given: Mapping[str, Any]) -> RequestedNic:
 
 def require_usable(ctx: Context, tx: Tx, network_id: str) -> None:
     """Raise unless the caller may attach a server to the network."""
-    found = _permitted(ctx, tx, network_id)
-    if not found.subnet_ids:
-        raise BadRequest(f"Network {network_id} requires a subnet in order to boot instances on.")
-
-
-def _permitted(ctx: Context, tx: Tx, network_id: str) -> network.NetworkView:
-    """The network, if the caller may have servers on it, be it by a port made before."""
     try:
         found = network.find_network(ctx.within("network"), tx, network_id)
     except NotFound:
         raise BadRequest(f"Network {network_id} could not be found.") from None
+    _check_external(ctx, found)
+    if not found.subnet_ids:
+        raise BadRequest(f"Network {network_id} requires a subnet in order to boot instances on.")
+
+
+def _check_external(ctx: Context, found: network.NetworkView) -> None:
+    """Raise unless the caller may have servers on the network, be it by a port made before."""
     if found.external and not found.shared and not ctx.allows(EXTERNAL_RULE):
         raise Forbidden(
-            f"It is not allowed to create an interface on external network {network_id}",
+            f"It is not allowed to create an interface on external network {found.id}",
             code=EXTERNAL_RULE,
         )
-    return found
 
 
 def _existing_port(ctx: Context, tx: Tx, port_id: str, given: Mapping[str, Any]) -> RequestedNic:
@@ -124,7 +124,8 @@ def _existing_port(ctx: Context, tx: Tx, port_id: str, given: Mapping[str, Any])
     # A network's owner sees the ports of others on it, but they are not his to use.
     if found.project_id != ctx.project_id and not ctx.is_admin:
         raise _no_port(port_id)
-    _permitted(ctx, tx, found.network_id)
+    with suppress(NotFound):  # a port may have been given to the project without its network
+        _check_external(ctx, network.find_network(ctx.within("network"), tx, found.network_id))
     taken = tx.scalar(sa.select(server_nic.c.server_id).where(server_nic.c.port_id == port_id))
     if found.device_id or taken:
         raise Conflict(f"Port {port_id} is still in use.")

@@ -84,3 +84,16 @@ def test_a_marker_tells_nothing_of_a_hidden_image(cloud: TestedCloud, project: P
         f"marker [{secret}] not found"
         in old.call("GET", f"/images?marker={secret}", status=400).text
     )
+
+
+@pytest.mark.parametrize(
+    "hints", [{"query": '["=", "$host", "host1"]'}, {"build_near_host_ip": "127.0.0.1"}]
+)
+def test_hints_about_hosts_are_for_who_may_name_one(
+    cloud: TestedCloud, member: Caller, project: Project, hints: dict[str, str]
+) -> None:
+    body = {**project.body(member), "os:scheduler_hints": hints}
+    refused = member.call("POST", "/servers", body, 403)
+    assert "compute:servers:create:requested_destination" in refused.text
+    made = Caller(cloud, who="admin").call("POST", "/servers", body, 202)
+    assert made.json()["server"]["id"]

@@ -172,7 +172,7 @@ def near_address(host: Host, request: HostRequest) -> str:
         near = ipaddress.ip_address(host.state["ip"]) in network
     except ValueError:
         return f"the hint build_near_host_ip {address}{suffix} is no network"
-    return "" if near else f"its address {host.state['ip']} is not in {network}"
+    return "" if near else f"its address is not in {network}"
 
 
 def query(host: Host, request: HostRequest) -> str:
