@@ -92,7 +92,7 @@ def test_a_marker_tells_nothing_of_a_hidden_image(cloud: TestedCloud, project: P
 def test_hints_about_hosts_are_for_who_may_name_one(
     cloud: TestedCloud, member: Caller, project: Project, hints: dict[str, str]
 ) -> None:
-    body = {**project.body(member), "os:scheduler_hints": hints}
+    body = {**project.body(member, networks="none"), "os:scheduler_hints": hints}
     refused = member.call("POST", "/servers", body, 403)
     assert "compute:servers:create:requested_destination" in refused.text
     made = Caller(cloud, who="admin").call("POST", "/servers", body, 202)
