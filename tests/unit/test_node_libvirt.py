@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -296,6 +297,26 @@ def test_the_status_of_a_guest_without_qemu_is_dropped_before_libvirt_waits_for_
     assert set(losses.drop_dead(paths)) == {*found, "torn"} - {"alive"}
     assert {path.name for path in folder.iterdir()} == {"driver.pid", "alive.xml", "alive.pid"}
     assert losses.drop_dead(Paths(tmp_path / "new")) == []
+
+
+def test_what_libvirt_asked_of_qemu_ends_with_the_process_that_asked(tmp_path, processes):
+    """A node that is killed while libvirt looks for the abilities of QEMU."""
+    paths = Paths(tmp_path)
+    (paths.folder / "run" / "qemu").mkdir(parents=True)
+    (paths.folder / "run" / "qemu" / "driver.pid").write_text("1")
+    qemu, probe = f"qemu-system-{platform.machine()}", paths.root / "lib" / "qemu" / "qmp-9BGHZ3"
+    probe.mkdir(parents=True)
+    other = tmp_path / "other" / "libvirt" / "lib" / "qemu" / "qmp-9BGHZ3" / "qmp.pid"
+    asked = processes(qemu, "-pidfile", str(probe / "qmp.pid"), "-daemonize")
+    guest = processes(qemu, "-name", "guest=g", str(paths.root / "lib/qemu/domain-1-g/key"))
+    elsewhere = processes(qemu, "-pidfile", str(other))
+    assert losses.drop_dead(paths) == []
+    assert [_is_at_work(each) for each in (asked, guest, elsewhere)] == [False, True, True]
+    assert not probe.exists()
+
+
+def _is_at_work(process_id: int) -> bool:
+    return Path(f"/proc/{process_id}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 def test_a_lost_guest_is_remembered_until_it_is_dealt_with(tmp_path):

@@ -13,11 +13,13 @@ import contextlib
 import fcntl
 import logging
 import os
+import platform
 import shutil
 import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from nubelet.node import commands
 from nubelet.node.files import write_whole
 from nubelet.node.hypervisor.libvirt.domain_xml import parse
 from nubelet.node.hypervisor.libvirt.paths import Paths
@@ -64,8 +66,8 @@ class Losses:
 
 
 def drop_dead(paths: Paths) -> list[str]:
-    """Remove the status of guests whose QEMU is gone, unless another process has the root open.
-    Returns their ids.
+    """Remove the status of guests whose QEMU is gone, and end the QEMUs that are no guests, unless
+    another process has the root open. Returns the guests' ids.
     """
     folder = paths.folder / "run" / "qemu"
     dead = []
@@ -78,7 +80,17 @@ def drop_dead(paths: Paths) -> list[str]:
             if not _is_alive(status, paths):
                 _drop(status, paths)
                 dead.append(status.stem)
+        _end_probes(paths)
     return dead
+
+
+def _end_probes(paths: Paths) -> None:
+    """End what libvirt asked for the abilities of QEMU: it waits for a process that was killed."""
+    own = f"qemu-system-{platform.machine()}"
+    programs = {own, *(path.name for path in Path("/usr/bin").glob("qemu-system-*"))}
+    for folder in (paths.root / "lib" / "qemu").glob("qmp-*"):
+        commands.end_left(programs, folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_alive(status: Path, paths: Paths) -> bool:
