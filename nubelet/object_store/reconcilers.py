@@ -105,13 +105,16 @@ def _expire_one(store: Storage, day: str, entry: ObjectEntry) -> int:
     deleted = 0
     if object_lock.keeps(store, path):
         return deleted
+    # Right behind the write that the entry tells of: whatever was stored since is newer, also
+    # where a replica does not know of it yet.
+    then = timestamps.after(entry.timestamp)
     try:
         policy = store.container(path.account, path.container).policy
-        store.delete_object(path, policy, timestamps.now(), if_delete_at=int(text))
+        store.delete_object(path, policy, then, if_delete_at=int(text))
         deleted = 1
     except (Missing, PreconditionFailed, Outdated):
         pass  # it is gone, or expires at another time now, which has an entry of its own
-    store.remove_entry(EXPIRING_ACCOUNT, day, entry.name, timestamps.now())
+    store.remove_entry(EXPIRING_ACCOUNT, day, entry.name, then)
     return deleted
 
 

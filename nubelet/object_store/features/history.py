@@ -68,6 +68,11 @@ def location(info: ContainerInfo) -> str:
     return unquote(info.metadata.get(_STACK) or info.metadata.get(_HISTORY) or "")
 
 
+def keeps_all(info: ContainerInfo) -> bool:
+    """Does what is deleted go to the other container too, and nothing come back from there?"""
+    return bool(location(info)) and _STACK not in info.metadata
+
+
 def archived(store: Storage, info: ContainerInfo, name: str) -> Iterator[ObjectPath]:
     """Where the old objects of a name are, page by page; notes of deletes are left out."""
     container, marker = location(info), ""

@@ -271,8 +271,9 @@ def abort(asked: Asked) -> Response:
     intent = parts.forget_later(asked, upload_id)
     try:
         is_given_up = endings.give_up(asked, upload_id)
-    except ApiError:
-        garbage.forget(asked.store, intent)
+    except ApiError as error:
+        if error.status < 500:  # it was refused: nothing has changed
+            garbage.forget(asked.store, intent)
         raise
     if is_given_up:
         parts.remove_sent(asked, upload_id)

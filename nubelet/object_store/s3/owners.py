@@ -23,7 +23,7 @@ ACCOUNT, CONTAINER = ".s3_buckets", "names"
 
 def owner_of(store: Storage, bucket: str) -> str | None:
     """The account whose bucket has this name, as the register says and as it is still so."""
-    taken = _taken(store, bucket)
+    taken = _taken(store, bucket, newest=False)
     if taken is None or not _is_there(store, taken.account, bucket):
         return None
     return taken.account
@@ -67,9 +67,9 @@ class _Taken(NamedTuple):
     since: times.Timestamp
 
 
-def _taken(store: Storage, bucket: str) -> _Taken | None:
+def _taken(store: Storage, bucket: str, *, newest: bool = True) -> _Taken | None:
     try:
-        opened = store.open_object(_path(bucket), _policy(store), newest=True)
+        opened = store.open_object(_path(bucket), _policy(store), newest=newest)
     except Missing:
         return None
     try:

@@ -352,8 +352,9 @@ def losing(
     intent = garbage.intend(asked.store, path, version, found)
     try:
         yield
-    except ApiError:  # it was refused: nothing has changed
-        garbage.forget(asked.store, intent)
+    except ApiError as error:
+        if error.status < 500:  # it was refused: nothing has changed
+            garbage.forget(asked.store, intent)
         raise
     # Where something newer was stored already, nothing has changed either; and an upload that was
     # completed twice is two versions of the same parts.

@@ -112,7 +112,9 @@ def _plain(at: Asked, seen: Timestamp | None, *, moves: bool) -> dict[str, str]:
             swift_objects.TIMESTAMP: timestamps.after(seen),
             swift_objects.EXPECTED: seen,
         }
-    with parts.losing(at, at.key, "", parts.behind(at, {})):
+    # What is moved to the archive keeps its parts, also where a listing does not tell of it yet.
+    keeps = moves and history.keeps_all(at.bucket_info())
+    with parts.losing(at, at.key, "", [] if keeps else parts.behind(at, {})):
         if takes:
             call.notes[swift_objects.TIMESTAMP] = _take(at, seen or "")
         try:
@@ -161,8 +163,8 @@ def _suspended(at: Asked, seen: Timestamp | None, *, takes: bool) -> dict[str, s
     then = now if seen is None else timestamps.after(seen)
     try:
         is_empty = there is None or _empty_name(at, there, then, seen if takes else None)
-    except ApiError:
-        if takes:
+    except ApiError as error:
+        if takes and error.status < 500:  # the name is as it was
             _drop(at, now)
         raise
     if not is_empty and seen is not None:

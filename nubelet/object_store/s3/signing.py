@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -83,6 +83,23 @@ SUBRESOURCES = frozenset(
         "versioning",
         "versions",
         "website",
+    )
+)
+
+
+# Those that clients of version 2 leave out, as the version was over when they came. In a request
+# with the signature in its headers, which nobody else sees, this is as good.
+_YOUNGER = frozenset(
+    (
+        "abac",
+        "attributes",
+        "encryption",
+        "intelligent-tiering",
+        "legal-hold",
+        "ownershipControls",
+        "policyStatus",
+        "publicAccessBlock",
+        "retention",
     )
 )
 
@@ -306,7 +323,8 @@ def _header_v2(request: Request, given: str, bucket: str) -> Signature:
     if abs(clock.now() / 1e6 - signed_at) > _SKEW_SECONDS:
         raise S3Error("RequestTimeTooSkewed")
     date = "" if "x-amz-date" in request.headers else request.headers.get("date", "")
-    return _v2(request, access, signature, date, bucket)
+    lists = (SUBRESOURCES, SUBRESOURCES - _YOUNGER)
+    return _v2(request, access, signature, date, bucket, lists)
 
 
 def _query_v2(request: Request, bucket: str) -> Signature:
@@ -319,7 +337,14 @@ def _query_v2(request: Request, bucket: str) -> Signature:
     return _v2(request, access or "", signature or "", ends, bucket)
 
 
-def _v2(request: Request, access: str, signature: str, date: str, bucket: str = "") -> Signature:
+def _v2(
+    request: Request,
+    access: str,
+    signature: str,
+    date: str,
+    bucket: str = "",
+    lists: Sequence[frozenset[str]] = (SUBRESOURCES,),
+) -> Signature:
     headers = request.headers
     amz = "".join(
         f"{name}:{_value(headers[name])}\n" for name in sorted(headers) if name[:6] == "x-amz-"
@@ -333,7 +358,7 @@ def _v2(request: Request, access: str, signature: str, date: str, bucket: str = 
             "",
         )
     )
-    asked = _subresources(request.raw_query)
+    asked = {_subresources(request.raw_query, names) for names in lists}
     whole = _raw_path(request).decode("latin-1")
     # Some clients sign the path below the one they were told the service is at, and that of a
     # bucket with a slash at its end.
@@ -343,7 +368,11 @@ def _v2(request: Request, access: str, signature: str, date: str, bucket: str = 
         spellings.add(f"/{bucket}{whole}")
     if "/" not in below.strip("/"):
         spellings |= {f"{below.rstrip('/')}/"}
-    texts = [(start + amz + path + asked).encode("utf-8", "surrogateescape") for path in spellings]
+    texts = [
+        (start + amz + path + query).encode("utf-8", "surrogateescape")
+        for path in spellings
+        for query in asked
+    ]
 
     def fits(secret: str) -> bool:
         return any(
@@ -356,10 +385,10 @@ def _v2(request: Request, access: str, signature: str, date: str, bucket: str = 
     return Signature(access, fits)
 
 
-def _subresources(raw: bytes) -> str:
+def _subresources(raw: bytes, names: frozenset[str]) -> str:
     found = []
     for part in raw.decode("latin-1").split("&"):
         name, equals, value = part.partition("=")
-        if name in SUBRESOURCES:
+        if name in names:
             found.append(f"{name}={unquote(value)}" if equals and value else name)
     return "?" + "&".join(sorted(found)) if found else ""
