@@ -195,3 +195,13 @@ def test_a_path_of_raw_utf_8_is_understood_as_if_it_was_quoted(world: World) -> 
             client.sendall("ö".encode()[:1] * length)
             assert wait_for(client, b"\r\n\r\n" + md5("ö".encode()[:1] * length).encode())
     assert world.paths == ["/ö/日本", "/ö", "/ü", "/é", "/a"]
+
+
+def test_the_body_of_a_request_that_was_sent_ahead_stays_as_it_is(world: World) -> None:
+    body = b"\xff\xfe\x00\x01"
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
+        client.sendall(b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n" + head(len(body)))
+        time.sleep(0.2)
+        client.sendall(body)
+        assert wait_for(client, md5(body).encode())
+    assert world.paths == ["/a", "/"]

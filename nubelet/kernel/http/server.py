@@ -42,6 +42,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Parser: the request can be answered from now on."""
+        self._in_request_line = False  # what comes next is a body, or another request's head
         waits = not getattr(self.cycle, "response_complete", True)  # for the answer before
         super().on_headers_complete()
         names = [name for name, _ in self.headers]
