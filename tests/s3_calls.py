@@ -31,6 +31,19 @@ def running(folder: Path, settings: str = "") -> Iterator[S3]:
         cloud.purge()
 
 
+@contextmanager
+def running_on_cluster(folder: Path, settings: str) -> Iterator[S3]:
+    """The same over a cluster of storage nodes, by two proxies; `settings` end in object_store."""
+    nodes = ObjectCluster(folder / "nodes")
+    try:
+        nodes.start()
+        more = f'cluster = "{nodes.folder}"\n[http]\nworkers = 2\n'
+        with running(folder, settings + more) as s3:
+            yield s3
+    finally:
+        nodes.stop()
+
+
 def clouds(settings: str = "") -> Any:
     """The fixture `s3` of a module: a cloud of its own."""
 
@@ -43,19 +56,12 @@ def clouds(settings: str = "") -> Any:
 
 
 def clouds_on_clusters(settings: str = "[object_store]\n") -> Any:
-    """The same over a cluster of storage nodes, by two proxies; `settings` end in object_store."""
+    """The fixture `s3` of a module: `running_on_cluster`."""
 
     @pytest.fixture(scope="module", name="s3")
     def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
-        folder = tmp_path_factory.mktemp("s3")
-        nodes = ObjectCluster(folder / "nodes")
-        try:
-            nodes.start()
-            more = f'cluster = "{nodes.folder}"\n[http]\nworkers = 2\n'
-            with running(folder, settings + more) as s3:
-                yield s3
-        finally:
-            nodes.stop()
+        with running_on_cluster(tmp_path_factory.mktemp("s3"), settings) as s3:
+            yield s3
 
     return made
 

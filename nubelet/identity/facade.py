@@ -75,15 +75,7 @@ def issue_token(
 ) -> str:
     """A token for a user, for code that acts as one (tests, demonstrations). Raises
     Unauthorized where the user could not get it by logging in. Not inside a transaction."""
-    scope = (
-        Scope("project", project_id)
-        if project_id
-        else Scope("domain", domain_id)
-        if domain_id
-        else SYSTEM
-        if system
-        else UNSCOPED
-    )
+    scope = _scope(project_id, domain_id, system=system)
     return authentication.issue(cloud, Proof(user_id, ("password",)), scope)
 
 
@@ -94,18 +86,23 @@ def issue_token_as(cloud: Cloud, credentials: Credentials) -> str:
     transaction."""
     if "oauth1" in credentials.methods:
         raise Unauthorized("What was delegated by OAuth 1 ends with the request.")
-    if credentials.project_id:
-        scope = Scope("project", credentials.project_id)
-    elif credentials.domain_id:
-        scope = Scope("domain", credentials.domain_id)
-    else:
-        scope = SYSTEM if credentials.system_scope else UNSCOPED
+    scope = _scope(
+        credentials.project_id, credentials.domain_id, system=bool(credentials.system_scope)
+    )
     origin = Origin(
         trust_id=credentials.trust_id or "",
         application_credential_id=credentials.application_credential_id or "",
     )
     methods = credentials.methods or ("password",)
     return authentication.issue(cloud, Proof(credentials.user_id, methods, origin=origin), scope)
+
+
+def _scope(project_id: str | None, domain_id: str | None, *, system: bool) -> Scope:
+    if project_id:
+        return Scope("project", project_id)
+    if domain_id:
+        return Scope("domain", domain_id)
+    return SYSTEM if system else UNSCOPED
 
 
 def find_endpoint(

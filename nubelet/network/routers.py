@@ -23,6 +23,7 @@ from nubelet.network import (
     presence,
     records,
     refusals,
+    sharing,
     subnets,
 )
 from nubelet.network.model import (
@@ -207,14 +208,13 @@ def _by_subnet(ctx: Context, tx: Tx, row: Any, subnet_id: str) -> tuple[Any, lis
         raise refusals.not_found("Subnet", subnet_id)
     if not found.gateway_ip:
         raise refusals.bad_request("router", "Subnet for router interface must have a gateway IP")
-    if condition is not None and found.project_id != ctx.project_id:
-        # The leg has the gateway's address: it would take the traffic of all others.
+    of = networks.find(tx, found.network_id)
+    if condition is not None and not _may_be_gateway(ctx, tx, of, found):
         raise refusals.bad_request(
             "router",
             f"Subnet {subnet_id} belongs to another project; connect the router by a port",
         )
     _check_legs(tx, row, [found])
-    of = networks.find(tx, found.network_id)
     networks.lock(tx, of.id)
     asked = [{"subnet_id": found.id, "ip_address": found.gateway_ip}]
     leg = _ipv6_leg(tx, row, of) if found.ip_version == 6 else None
@@ -234,6 +234,15 @@ def _by_subnet(ctx: Context, tx: Tx, row: Any, subnet_id: str) -> tuple[Any, lis
     )
     tx.insert(router_interface, port_id=leg.id, router_id=row.id)
     return leg, [found.id]
+
+
+def _may_be_gateway(ctx: Context, tx: Tx, of: Any, found: Any) -> bool:
+    """May the caller's router have the gateway's address of a subnet, and so the traffic of all who
+    are there? Its owners' may, and that of a project with which they shared the network by name."""
+    own = ctx.project_id or ""
+    return own in (found.project_id, of.project_id) or sharing.is_open(
+        tx, of.id, sharing.SHARED, own
+    )
 
 
 def _ipv6_leg(tx: Tx, row: Any, of: Any) -> Any:

@@ -43,12 +43,12 @@ def shared_ids(ctx: Context, tx: Tx, object_type: str, ids: Collection[str]) -> 
     return {row.object_id for row in tx.all(statement)}
 
 
-def is_open(tx: Tx, object_id: str, action: str) -> bool:
-    """Is there an entry for everybody?"""
+def is_open(tx: Tx, object_id: str, action: str, to: str = EVERYBODY) -> bool:
+    """Is there an entry for everybody, or for that project by its name?"""
     return (
         tx.scalar(
             sa.select(sa.literal(1)).where(
-                _c.object_id == object_id, _c.action == action, _c.target_tenant == EVERYBODY
+                _c.object_id == object_id, _c.action == action, _c.target_tenant == to
             )
         )
         is not None

@@ -28,7 +28,7 @@ Feature = Callable[["Call", Proceed], Response]
 READ_METHODS = ("GET", "HEAD")
 # What S3 calls the container of the parts of a bucket's large keys: as the bucket, with this.
 PARTS = "+segments"
-_LISTS = ("x-container-read", "x-container-write")
+ACCESS_LISTS = ("x-container-read", "x-container-write")
 
 
 def no_body(size: int) -> Iterator[bytes]:
@@ -113,7 +113,7 @@ class Call:
             bucket = key[1].removesuffix(PARTS)
             whole = self.container_info(key[0], bucket) if bucket not in ("", key[1]) else None
             if whole is not None:
-                lists = {name: whole.metadata.get(name, "") for name in _LISTS}
+                lists = {name: whole.metadata.get(name, "") for name in ACCESS_LISTS}
                 found = replace(found, metadata={**found.metadata, **lists})
             self._seen[key] = found
         return self._seen[key]

@@ -496,6 +496,21 @@ def test_a_router_is_connected_to_a_shared_network_by_a_port(world: NetworkWorld
     assert world.ok("PUT", path, "admin", json=body)["subnet_id"] == subnet["id"]
 
 
+def test_who_shares_a_network_by_name_lets_routers_of_that_project_in(world: NetworkWorld) -> None:
+    inside = world.subnet()
+    path = f"/routers/{world.create('router', 'stranger')['id']}/add_router_interface"
+    body = {"subnet_id": inside["id"]}
+    assert world.call("PUT", path, "stranger", json=body).status_code == 404
+    world.create(
+        "rbac_policy",
+        object_type="network",
+        object_id=inside["network_id"],
+        action="access_as_shared",
+        target_tenant=world.tested.user("stranger").project_id,
+    )
+    assert world.ok("PUT", path, "stranger", json=body)["subnet_id"] == inside["id"]
+
+
 def test_a_networks_owner_does_not_take_ports_of_other_projects(world: NetworkWorld) -> None:
     inside = world.subnet()
     world.create(

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 
 from nubelet.kernel.http.messages import Response
-from nubelet.object_store.call import header
+from nubelet.object_store.call import ACCESS_LISTS, header
 from nubelet.object_store.features import acls
-from nubelet.object_store.s3 import grants, objects, owners, parts, policies, rules, xml
+from nubelet.object_store.s3 import grants, objects, owners, policies, rules, xml
 from nubelet.object_store.s3.asked import Asked, noted
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import ContainerInfo
@@ -23,7 +23,6 @@ _SWITCHES = (
     "BlockPublicPolicy",
     "RestrictPublicBuckets",
 )
-_LISTS = ("read", "write")
 _OWNERSHIP = ("BucketOwnerEnforced", "BucketOwnerPreferred", "ObjectWriter")
 
 
@@ -76,9 +75,7 @@ def update(asked: Asked) -> Response:
     if asked.key:
         objects.rewrite(asked, {rules.ACL: grants.kept(found)})
         return Response(200, b"")
-    lists = {"x-container-read": "", "x-container-write": ""}
-    asked.note(lists, acl=grants.kept(found))
-    parts.follow_access(asked, lists)
+    asked.note(dict.fromkeys(ACCESS_LISTS, ""), acl=grants.kept(found))
     owners.take(asked.store, asked.bucket, asked.account)
     return Response(200, b"")
 
@@ -143,7 +140,7 @@ def show_policy_status(asked: Asked) -> Response:
     is_public = (
         (bool(kept) and policies.is_public(kept))
         or any(each.is_public for each in found)
-        or any(acls.is_public(info.metadata.get(f"x-container-{of}", "")) for of in _LISTS)
+        or any(acls.is_public(info.metadata.get(name, "")) for name in ACCESS_LISTS)
     )
     return xml.document("PolicyStatus", {"IsPublic": is_public})
 

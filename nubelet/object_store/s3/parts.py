@@ -128,23 +128,13 @@ def ensure(asked: Asked, info: ContainerInfo) -> None:
     """The container is there."""
     call = inner(asked, "PUT", "")
     if call.container_info() is None:
-        call.headers = {
-            "x-container-read": info.metadata.get("x-container-read", ""),
-            "x-container-write": info.metadata.get("x-container-write", ""),
-            "x-storage-policy": asked.store.policies[info.policy].name,
-        }
+        call.headers = {"x-storage-policy": asked.store.policies[info.policy].name}
         asked.ask(call)
 
 
 def exist(asked: Asked) -> bool:
     """Has the bucket ever had a multipart upload?"""
     return inner(asked, "HEAD", "").container_info() is not None
-
-
-def follow_access(asked: Asked, headers: Mapping[str, str]) -> None:
-    """The access lists become those of the bucket."""
-    if exist(asked):
-        asked.ask(inner(asked, "POST", "", headers=headers))
 
 
 def uploads(asked: Asked, prefix: str = "") -> Iterator[dict[str, str]]:

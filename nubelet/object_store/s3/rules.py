@@ -18,12 +18,12 @@ from nubelet.object_store.features import acls, authorization, slo
 from nubelet.object_store.features.version_names import shown, visible
 from nubelet.object_store.s3 import grants, names, policies, versions
 from nubelet.object_store.s3.errors import S3Error
+from nubelet.object_store.storage import ObjectPath
 
 if TYPE_CHECKING:
     from nubelet.kernel.http.messages import Response
     from nubelet.object_store.s3.asked import Asked
     from nubelet.object_store.storage import ContainerInfo
-from nubelet.object_store.storage import ObjectPath
 
 NOTED = "x-container-sysmeta-s3-"
 ACL = "x-object-transient-sysmeta-s3-acl"
