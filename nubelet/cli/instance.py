@@ -59,6 +59,7 @@ class Instance:
         self.log_file = self.state_dir / "log" / "nubelet.log"
         self.settings_file = self.state_dir / "nubelet.toml"
         self.password_file = self.state_dir / "admin-password"
+        self._folder: int | None = None  # open and locked, while `alone`
 
     @property
     def exists(self) -> bool:
@@ -76,12 +77,13 @@ class Instance:
     def alone(self) -> Iterator[None]:
         """Keep every other `up` and `down` of this cloud waiting meanwhile.
 
-        The lock is on the state folder itself and ends with the process that holds it. A folder
-        that had to be made for it goes again when nothing was put into it.
+        The lock is on the state folder itself and ends with the processes that hold it: this one
+        and, until it has the lock of the pid file, the one that it spawns. A folder that had to
+        be made for it goes again when nothing was put into it.
         """
         missing = [each for each in (self.state_dir, *self.state_dir.parents) if not each.exists()]
         try:
-            folder = self._lock_folder()
+            folder = self._folder = self._lock_folder()
         except OSError:  # such a folder cannot be: whoever needs it says why
             yield
             return
@@ -91,6 +93,7 @@ class Instance:
             with contextlib.suppress(OSError):
                 for each in missing:
                     each.rmdir()
+            self._folder = None
             os.close(folder)
 
     def _lock_folder(self) -> int:
@@ -139,10 +142,19 @@ class Instance:
             write_private(self.password_file, made_up + "\n", replace=False)
 
     def spawn(self) -> subprocess.Popen[bytes]:
-        """Start the process in the background; its output goes to the log."""
+        """Start the process in the background; its output goes to the log.
+
+        It shares the lock of `alone` until it can be found by its pid file: when who started it
+        is killed, the next one does not start a second process beside it.
+        """
+        words = [sys.executable, "-m", "nubelet", "serve", "--state-dir", str(self.state_dir)]
+        shared = () if self._folder is None else (self._folder,)
+        for descriptor in shared:
+            words += ["--starting", str(descriptor)]
         with self.log_file.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "nubelet", "serve", "--state-dir", str(self.state_dir)],
+                words,
+                pass_fds=shared,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

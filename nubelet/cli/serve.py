@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 )
 @click.option("--name", default="", help="With --role node: its name [that of the host].")
 @click.option("--beside", hidden=True, help="PID:FD of the process that started this one.")
+@click.option("--starting", type=int, hidden=True, help="FD that is locked until this one is seen.")
 def serve_command(
     state_dir: Path,
     role: str = "all",
     name: str = "",
     beside: str | None = None,
+    starting: int | None = None,
 ) -> None:
     """Run one process of a cloud until SIGTERM."""
     from nubelet import process, running
@@ -54,6 +56,8 @@ def serve_command(
             )
             return
         lock = _lock(instance, role, name)
+        if starting is not None:
+            os.close(starting)
         password = "" if role == "node" else instance.admin_password()
         roles = process.ALL_ROLES if role == "all" else frozenset({role})
         running.run(settings, admin_password=password, roles=roles, node_name=name)

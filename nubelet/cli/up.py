@@ -135,7 +135,7 @@ def ensure_up(instance: Instance, *, port: int | None = None) -> bool:
     while time.monotonic() < deadline:
         if instance.health(url, 5):
             return child is None
-        # A process whose `up` was killed may have been quicker than ours: then that one serves.
+        # Somebody may have started another one by hand meanwhile: then that one serves.
         if child is not None and child.poll() is not None and instance.pid() is None:
             raise click.ClickException(
                 f"the cloud stopped while starting; the end of {instance.log_file}:\n"

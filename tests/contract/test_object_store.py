@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -12,8 +11,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from nubelet.object_store.reconcilers import expire_until
-from nubelet.object_store.storage import ObjectPath, timestamps
 from tests.object_store_calls import ROOT, Account, Store, make_store
 
 
@@ -344,22 +341,6 @@ def test_expiry(store: Store, account: Account) -> None:
     assert int(account.head(path).headers["x-delete-at"]) > 1_700_000_000
     assert account.post(path).status_code == 202
     assert "x-delete-at" not in account.head(path).headers
-
-
-def test_who_writes_before_the_expirer_comes_is_not_undone_by_it(
-    store: Store, account: Account
-) -> None:
-    """A proxy's write may reach the store after the deletion of what it replaces."""
-    path = account.container()
-    assert account.put(f"{path}/o", b"old", X_Delete_After="1").status_code == 201
-    written = timestamps.now()
-    assert expire_until(store.storage, time.time() + 10) == 1
-    assert account.get(f"{path}/o").status_code == 404
-    at = ObjectPath(account.name, path[1:], "o")
-    store.storage.put_object(at, 0, written, {"content-type": "a/b"}, [b"new"])
-    assert account.get(f"{path}/o").content == b"new"
-    assert account.names(path) == ["o"]
-    assert expire_until(store.storage, time.time() + 10) == 0
 
 
 # --- Listings ---------------------------------------------------------------------------------

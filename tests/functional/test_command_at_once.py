@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.functional.command import CommandCloud
@@ -68,6 +69,24 @@ def test_an_up_that_is_killed_is_in_nobodys_way(fresh: CommandCloud) -> None:
         _all_went_well([_up(fresh), _up(fresh)])
         assert httpx.get(f"{fresh.url}/healthcheck", timeout=60).json()["pid"] == fresh.pid()
         fresh.run("down")
+
+
+def test_an_up_waits_for_what_a_killed_one_started(fresh: CommandCloud) -> None:
+    """The process that it left is not to be seen yet, and soon has the port."""
+    killed = _up(fresh)
+    starting = None
+    while starting is None:
+        starting = next(iter(psutil.Process(killed.pid).children()), None)
+    starting.suspend()  # as a busy machine does
+    killed.kill()
+    killed.wait()
+    waiting = _up(fresh)
+    assert waiting.stderr
+    assert "waiting for it" in waiting.stderr.readline()
+    starting.resume()
+    [said] = _all_went_well([waiting])
+    assert "was running already" in said
+    assert fresh.pid() == starting.pid
 
 
 def test_down_waits_for_an_up(fresh: CommandCloud) -> None:

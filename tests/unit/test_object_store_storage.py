@@ -164,6 +164,20 @@ def test_objects_expire(store: LocalStorage) -> None:
     assert store.list_containers(EXPIRING_ACCOUNT, Listing()) == []
 
 
+def test_who_writes_before_the_expirer_comes_is_not_undone_by_it(store: LocalStorage) -> None:
+    """A proxy's write may reach the store after the deletion of what it replaces."""
+    now = int(time.time())
+    store.put_object(PATH, 0, timestamps.now(), {"x-delete-at": str(now + 1)}, [b"old"])
+    written = timestamps.now()
+    assert expire_until(store, now + 10) == 1
+    with pytest.raises(Missing):
+        read(store)
+    store.put_object(PATH, 0, written, {}, [b"new"])
+    assert read(store) == b"new"
+    assert listed(store) == ["o"]
+    assert expire_until(store, now + 10) == 0
+
+
 def test_tombstones_are_forgotten_in_time(
     store: LocalStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
