@@ -22,6 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -110,22 +111,32 @@ class _Ending:
     """SIGTERM and SIGINT: an orderly end. While starting, the start is broken off."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self._asked = False
+        # A handler of a signal may put into it wherever it interrupts the one who waits for it.
+        self._woken: SimpleQueue[None] = SimpleQueue()
         self._on_signal: Callable[[], object] | None = None
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._hear)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for the end; True when it was asked for."""
-        self._on_signal = self._asked.set
-        return self._asked.wait(seconds)
+        """Wait for the end; True when it was asked for, now or before."""
+        self.when_asked(lambda: None)
+        if not self._asked:
+            with contextlib.suppress(Empty):
+                self._woken.get(timeout=seconds)
+        return self._asked
 
     def when_asked(self, action: Callable[[], object]) -> None:
-        """From now on call `action` (which must not raise)."""
+        """From now on call `action` (which must not raise); at once if the end was asked for."""
         self._on_signal = action
+        if self._asked:
+            action()
 
     def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
+        self._woken.put(None)
         if self._on_signal is None:
+            # Python drops what is raised in a finalizer: then the start goes on to its end.
             raise SystemExit(0)
         self._on_signal()
 

@@ -6,8 +6,8 @@ import logging
 import signal
 import socket
 import sys
-import threading
 from pathlib import Path
+from queue import SimpleQueue
 
 from nubelet.object_store.cluster.configuration import Cluster
 from nubelet.object_store.cluster.daemons.supervisor import Supervisor
@@ -81,7 +81,7 @@ def _serve(node: Node, listener: socket.socket) -> None:
 
 
 def _wait() -> None:
-    ended = threading.Event()
+    ended: SimpleQueue[None] = SimpleQueue()  # safe to put into wherever a signal interrupts
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
-    ended.wait()
+        signal.signal(number, lambda *_: ended.put(None))
+    ended.get()
