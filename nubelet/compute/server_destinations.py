@@ -22,6 +22,7 @@ FORCE_RULE = "os_compute_api:servers:create:forced_host"
 DESTINATION_RULE = "compute:servers:create:requested_destination"
 _ABOUT_HOSTS = ("query", "build_near_host_ip")
 _GROUP_HINT = "group"
+_NO_SERVER = "00000000-0000-0000-0000-000000000000"
 
 
 class Destination(NamedTuple):
@@ -85,15 +86,18 @@ def _require_zone(tx: Tx, zone: str) -> None:
 
 def check_hints(ctx: Context, tx: Tx, hints: Mapping[str, Any]) -> dict[str, Any]:
     """The hints as they are kept; raises BadRequest for one that can never be met, Forbidden for
-    those that ask about hosts, or choose one, unless the caller may name a host as well."""
+    those that ask about hosts, or choose one, unless the caller may name a host as well.
+
+    A server that is gone counts as nowhere, and so does one of another project."""
+    kept = dict(hints)
     for name in ("same_host", "different_host"):
-        for server_id in _as_list(hints.get(name)):
-            _require_server(ctx, tx, name, server_id)
+        if name in hints:
+            kept[name] = _own_servers(ctx, tx, name, _as_list(hints[name]))
     if hints.get("query"):
         json_query.read(hints["query"])
     if any(hints.get(name) for name in _ABOUT_HOSTS):
         ctx.authorize(DESTINATION_RULE)
-    return dict(hints)
+    return kept
 
 
 def _as_list(value: Any) -> list[str]:
@@ -102,13 +106,20 @@ def _as_list(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [str(item) for item in value]
 
 
-def _require_server(ctx: Context, tx: Tx, hint: str, server_id: str) -> None:
-    """Hints of servers that are gone are ignored; those that look like none are refused."""
-    if not is_uuid(server_id):
-        raise BadRequest(f"Invalid input for scheduler hint {hint}: '{server_id}' is not a UUID.")
-    row = tx.first(sa.select(server.c.project_id).where(server.c.id == server_id))
-    if row is not None and row.project_id != ctx.project_id and not ctx.is_admin:
-        raise BadRequest(f"Instance {server_id} of the hint {hint} could not be found.")
+def _own_servers(ctx: Context, tx: Tx, hint: str, server_ids: list[str]) -> list[str]:
+    """The servers of a hint, with the id of none for each that is not the caller's to know."""
+    for server_id in server_ids:
+        if not is_uuid(server_id):
+            raise BadRequest(
+                f"Invalid input for scheduler hint {hint}: '{server_id}' is not a UUID."
+            )
+    if ctx.is_admin:
+        return server_ids
+    owned = sa.select(server.c.id).where(
+        server.c.id.in_(server_ids), server.c.project_id == ctx.project_id
+    )
+    own = {row.id for row in tx.all(owned)}
+    return [each if each in own else _NO_SERVER for each in server_ids]
 
 
 def group_of(ctx: Context, tx: Tx, hints: Mapping[str, Any], count: int) -> Any:

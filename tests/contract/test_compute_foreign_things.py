@@ -97,3 +97,49 @@ def test_hints_about_hosts_are_for_who_may_name_one(
     assert "compute:servers:create:requested_destination" in refused.text
     made = Caller(cloud, who="admin").call("POST", "/servers", body, 202)
     assert made.json()["server"]["id"]
+
+
+def test_hints_about_servers_tell_nothing_of_another_projects(
+    cloud: TestedCloud, member: Caller, project: Project
+) -> None:
+    """Named, they are as good as gone: `same_host` finds no host, `different_host` any."""
+    theirs = _made_by(cloud, project, "stranger", networks="none")
+    shown = {}
+    for server_id in (theirs, "00000000-1111-2222-3333-444444444444"):
+        body = {**project.body(member, networks="none"), "os:scheduler_hints": {}}
+        body["os:scheduler_hints"] = {"same_host": [server_id]}
+        lonely = member.post("/servers", body, 202)["server"]["id"]
+        cloud.settle()
+        answer = project.show(lonely, "member")
+        shown[server_id] = (answer["status"], answer["fault"]["message"].replace(lonely, ""))
+        project.free(lonely)
+    assert len(set(shown.values())) == 1, shown
+    assert next(iter(shown.values()))[0] == "ERROR"
+    hosts = {}
+    for _ in range(2):  # the two hosts of the cloud: a hint that counts keeps off one of them
+        body["os:scheduler_hints"] = {"different_host": [theirs, *hosts]}
+        made = member.post("/servers", body, 202)["server"]["id"]
+        cloud.settle()
+        hosts[made] = project.show(made)["OS-EXT-SRV-ATTR:host"]
+    assert len(set(hosts.values())) == 2, hosts
+    project.free(theirs, *hosts)
+
+
+def test_an_administrator_may_name_the_servers_of_others_in_hints(
+    cloud: TestedCloud, project: Project
+) -> None:
+    theirs = _made_by(cloud, project, "stranger", networks="none")
+    admin = Caller(cloud, who="admin")
+    hints = {"same_host": [theirs]}
+    body = {**project.body(admin, networks="none"), "os:scheduler_hints": hints}
+    beside = admin.post("/servers", body, 202)["server"]["id"]
+    cloud.settle()
+    host = "OS-EXT-SRV-ATTR:host"
+    assert project.show(beside)[host] == project.show(theirs)[host]
+    project.free(theirs, beside)
+
+
+def _made_by(cloud: TestedCloud, project: Project, who: str, **fields: object) -> str:
+    """A server of that persona, of its own image."""
+    caller = Caller(cloud, who=who)
+    return project.boot(caller, imageRef=project.new_image("own", who), **fields)
