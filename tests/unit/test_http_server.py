@@ -205,3 +205,32 @@ def test_the_body_of_a_request_that_was_sent_ahead_stays_as_it_is(world: World) 
         client.sendall(body)
         assert wait_for(client, md5(body).encode())
     assert world.paths == ["/a", "/"]
+
+
+@pytest.mark.parametrize("follows", [b"no request\r\n\r\n", b"{\x00", b"GET\r\n"])
+def test_a_request_is_answered_though_none_follows_it(world: World, follows: bytes) -> None:
+    """So is the one before it; then the connection ends, whatever is still to come of it."""
+
+    def read(body: Body) -> str:
+        time.sleep(0.3)
+        return "answered"
+
+    world.read = read
+    for whole in (b"PUT / HTTP/1.1\r\nHost: x\r\n\r\n", head(0) + head(3) + b"abc"):
+        with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
+            client.sendall(whole + follows)
+            received = b""
+            while piece := client.recv(10_000):
+                received += piece
+        assert received.count(b"answered") == whole.count(b"PUT"), received
+        assert received.count(b"HTTP/1.1 200") == whole.count(b"PUT")
+
+
+def test_what_is_no_request_is_refused(world: World) -> None:
+    for sent in (
+        b"no request\r\n\r\n",
+        b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n",
+    ):
+        with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
+            client.sendall(sent)
+            assert wait_for(client, b"HTTP/1.1 400")

@@ -6,7 +6,8 @@ loop does not read from the connection; once the answer is sent, what the thread
 is skipped, and the next request is parsed as ever. Chunked bodies and small ones go uvicorn's way.
 
 Clients that send a path as raw UTF-8 (curl does, when it is typed so) are understood as if they had
-quoted it, which the parser by itself would refuse.
+quoted it, which the parser by itself would refuse. Where something that is no request follows one
+(the body of a client that said no length), that one is answered before the connection is closed.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Protocol(HttpToolsProtocol):
     _parsed = 0  # bytes of it that the parser has handed out
     _skipped = 0  # bytes of a taken body that nobody wants and that are still to come
     _in_request_line = True
+    _is_over = False  # what is still to come of the connection is not read any more
 
     def on_message_begin(self) -> None:
         """Parser: a request begins."""
@@ -89,6 +91,8 @@ class Protocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the connection."""
+        if self._is_over:
+            return
         if self._skipped:
             skipped = min(self._skipped, len(data))
             self._skipped -= skipped
@@ -102,6 +106,15 @@ class Protocol(HttpToolsProtocol):
             if not line.isascii():
                 data = _BEYOND_ASCII.sub(lambda found: b"%%%02X" % found[0][0], line) + end + rest
         super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        """Parser: this is no request."""
+        cycle = getattr(self, "cycle", None)
+        if cycle is None or cycle.response_complete or cycle.more_body:
+            super().send_400_response(msg)
+            return
+        # It follows a whole request, whose answer is still to come.
+        self._is_over, cycle.keep_alive = True, False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone; a thread that reads from it is woken."""
