@@ -114,6 +114,21 @@ def test_what_was_put_comes_back(s3: S3, client: Any) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ("deflate, gzip", "deflate, gzip"),
+        ("gzip,aws-chunked", "gzip"),
+        ("aws-chunked, br, gzip", "br, gzip"),
+        ("aws-chunked", None),
+    ],
+)
+def test_encodings_are_kept_but_for_chunks(s3: S3, client: Any, sent: str, kept: str) -> None:
+    bucket = s3.bucket(client)
+    client.put_object(Bucket=bucket, Key="k", Body=b"data", ContentEncoding=sent)
+    assert client.head_object(Bucket=bucket, Key="k").get("ContentEncoding") == kept
+
+
 def test_ranges_and_conditions(s3: S3, client: Any) -> None:
     bucket = s3.bucket(client)
     etag = client.put_object(Bucket=bucket, Key="k", Body=b"0123456789")["ETag"]
@@ -735,6 +750,13 @@ def test_versions(s3: S3, client: Any) -> None:
     client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Suspended"})
     client.put_object(Bucket=bucket, Key="k", Body=b"plain")
     assert client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"plain"
+    for wrong, code in (
+        ({"Status": "Disabled"}, "MalformedXML"),
+        ({}, "IllegalVersioningConfigurationException"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration=wrong)
+        assert code_of(caught) == (400, code)
 
 
 # --- Access -----------------------------------------------------------------------------------

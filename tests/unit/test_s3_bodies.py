@@ -209,3 +209,85 @@ def test_an_anonymous_body_is_what_its_header_says() -> None:
         read_by_nobody("0" * 64, b"abc")
     assert caught.value.s3_code == "XAmzContentSHA256Mismatch"
     assert Upload({}, lambda size: iter([b"abc"]), None, b"").length is None
+
+
+# --- Signatures of version 2, and in URLs ---------------------------------------------------------
+
+
+def loosely(said: str, sent: bytes, more: Mapping[str, str] = {}) -> bytes:
+    """A body whose signature need not say anything of it, but does."""
+    signature = Signature("access", lambda secret: True, payload=said, is_loose=True)
+    headers = {"content-length": str(len(sent)), **more}
+    upload = Upload(headers, lambda size: iter([sent]), signature, b"")
+    data = b"".join(upload.pieces(1 << 16))
+    upload.check()
+    return data
+
+
+def test_what_a_loose_signature_says_of_the_body_is_compared() -> None:
+    right = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert loosely("UNSIGNED-PAYLOAD", b"abc") == loosely(right, b"abc") == b"abc"
+    for said in (
+        "0" * 64,
+        "unsigned-payload",
+        "digest",
+        "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD",
+    ):
+        with pytest.raises(S3Error) as caught:
+            loosely(said, b"abc", {"x-amz-decoded-content-length": "3"})
+        assert caught.value.s3_code == "XAmzContentSHA256Mismatch"
+        assert caught.value.details == {
+            "ClientComputedContentSHA256": said,
+            "S3ComputedContentSHA256": right,
+        }
+
+
+@pytest.mark.parametrize("said", [TRAILER, "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"])
+def test_a_loose_signature_signs_no_chunks(said: str) -> None:
+    """Neither is the data taken out of them, nor are they stored as if they were the data."""
+    sent = b"3\r\nabc\r\n0\r\n\r\n"
+    with pytest.raises(S3Error) as caught:
+        loosely(said, sent, {"x-amz-decoded-content-length": str(len(sent))})
+    assert caught.value.s3_code == "XAmzContentSHA256Mismatch"
+    with pytest.raises(S3Error) as caught:
+        loosely(said, sent, {"x-amz-decoded-content-length": "3"})
+    assert caught.value.s3_code == "IncompleteBody"
+    assert caught.value.details == {"NumberBytesExpected": "3", "NumberBytesProvided": "13"}
+    with pytest.raises(S3Error) as caught:
+        loosely(said, sent)
+    assert caught.value.s3_code == "MissingContentLength"
+
+
+# --- What refusals tell ---------------------------------------------------------------------------
+
+
+def test_refusals_tell_what_was_said_and_what_came() -> None:
+    with pytest.raises(S3Error) as caught:
+        loosely("UNSIGNED-PAYLOAD", b"abc", {"content-md5": "1B2M2Y8AsgTpgAmY7PhCfg=="})
+    assert caught.value.details == {
+        "ExpectedDigest": "d41d8cd98f00b204e9800998ecf8427e",
+        "CalculatedDigest": "kAFQmDzST7DWlj99KOF/cg==",
+    }
+    with pytest.raises(S3Error) as caught:
+        Upload({}, iter, Signature("access", bool, payload="digest"), b"")  # type: ignore[arg-type]
+    assert caught.value.details == {
+        "ArgumentName": "x-amz-content-sha256",
+        "ArgumentValue": "digest",
+    }
+    with pytest.raises(S3Error) as caught:
+        read(CHUNK, length=2)
+    assert caught.value.details == {"NumberBytesExpected": "2", "NumberBytesProvided": "3"}
+
+
+def test_a_checksum_is_sent_once() -> None:
+    """In a header or behind the body, which has to be in chunks then."""
+    for again in ("NSRBwg==", "AAAAAA=="):
+        with pytest.raises(S3Error) as caught:
+            read(CHUNK + SUM, length=3, more=SAYS | {"x-amz-checksum-crc32": again})
+        assert caught.value.s3_code == "InvalidRequest"
+    with pytest.raises(S3Error) as caught:
+        loosely("UNSIGNED-PAYLOAD", b"abc", SAYS)
+    assert caught.value.s3_code == "MalformedTrailerError"
+    for ending in (",", ", ", ",,"):
+        says = {"x-amz-trailer": SAYS["x-amz-trailer"] + ending}
+        assert read(CHUNK + SUM, length=3, more=says) == b"abc"

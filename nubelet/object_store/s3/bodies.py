@@ -5,6 +5,10 @@
     x-amz-content-sha256: STREAMING-...-TRAILER        aws-chunked, a checksum behind the last
     Content-MD5, x-amz-checksum-<algorithm>            digests beside the signature
 
+Only version 4 in a header signs chunks and must say one of these. Of a loose signature (version 2,
+or a URL's) whatever is said but UNSIGNED-PAYLOAD is taken for a digest, which keywords never are:
+what is in chunks is not stored as if it were the data.
+
 Formats: Amazon S3 API Reference, "Signature Calculations for the Authorization Header:
 Transferring Payload in Multiple Chunks", "Checking object integrity".
 """
@@ -20,11 +24,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from nubelet.object_store.s3 import checksums, digits
 from nubelet.object_store.s3.errors import S3Error
-from nubelet.object_store.s3.signing import Signature
+from nubelet.object_store.s3.signing import UNSIGNED, Signature
 
 STREAMING = "STREAMING-"
 _PAYLOADS = (
-    "UNSIGNED-PAYLOAD",
+    UNSIGNED,
     "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
@@ -47,30 +51,44 @@ class Upload:
         key: bytes,
     ) -> None:
         self._body, self._signature, self._key = body, signature, key
-        said = headers.get("x-amz-content-sha256", _PAYLOADS[0])
+        said = headers.get("x-amz-content-sha256", UNSIGNED)
         self._payload = signature.payload if signature else said
-        if self._payload not in _PAYLOADS and not _is_hex(self._payload):
-            if "ECDSA" in self._payload:
-                raise S3Error("NotImplemented", "Signatures of many regions are not implemented.")
-            raise S3Error("InvalidArgument", "x-amz-content-sha256 must be a digest or a keyword.")
-        if "HMAC" in self._payload and signature is None:
-            raise S3Error("InvalidArgument", "Chunks are signed where the request is.")
-        self.is_chunked = self._payload.startswith(STREAMING)
+        is_loose = signature is not None and signature.is_loose
+        if not is_loose:
+            self._check_payload()
+        self.is_chunked = self._payload.startswith(STREAMING) and not is_loose
         self.checksums = checksums.asked_of(headers)
         self._trailers = {checksums.trailer_of(headers)} - {""}
         self._digests = {name: checksums.ALGORITHMS[name]() for name in self.checksums}
         self._computed: set[str] = set()
-        self._sha256 = hashlib.sha256() if _is_hex(self._payload) else None
+        is_digest = self._payload != UNSIGNED and not self.is_chunked
+        self._sha256 = hashlib.sha256() if is_digest else None
         self._md5 = _md5(headers.get("content-md5"))
         self._own_md5 = hashlib.md5(usedforsecurity=False) if self._md5 else None
         self.length = self._length(headers)
 
+    def _check_payload(self) -> None:
+        if self._payload not in _PAYLOADS and not _is_hex(self._payload):
+            if "ECDSA" in self._payload:
+                raise S3Error("NotImplemented", "Signatures of many regions are not implemented.")
+            raise S3Error(
+                "InvalidArgument",
+                "x-amz-content-sha256 must be a digest or a keyword.",
+                ArgumentName="x-amz-content-sha256",
+                ArgumentValue=self._payload,
+            )
+        if "HMAC" in self._payload and self._signature is None:
+            raise S3Error("InvalidArgument", "Chunks are signed where the request is.")
+
     def _length(self, headers: Mapping[str, str]) -> str | None:
-        if not self.is_chunked:
-            return headers.get("content-length")
+        sent = headers.get("content-length")
+        if not self._payload.startswith(STREAMING):
+            return sent
         found = headers.get("x-amz-decoded-content-length")
         if found is None or digits.read(found, _LONGEST_BODY) is None:
             raise S3Error("MissingContentLength", "x-amz-decoded-content-length must be given.")
+        if not self.is_chunked and sent is not None and sent != found:
+            raise _other_length(found, sent)
         return found
 
     def pieces(self, size: int) -> Iterator[bytes]:
@@ -88,9 +106,19 @@ class Upload:
     def check(self) -> None:
         """Was it all as it was said to be?"""
         if self._sha256 and self._sha256.hexdigest() != self._payload.lower():
-            raise S3Error("XAmzContentSHA256Mismatch")
+            raise S3Error(
+                "XAmzContentSHA256Mismatch",
+                ClientComputedContentSHA256=self._payload,
+                S3ComputedContentSHA256=self._sha256.hexdigest(),
+            )
         if self._own_md5 and self._own_md5.digest() != self._md5:
-            raise S3Error("BadDigest")
+            raise S3Error(
+                "BadDigest",
+                ExpectedDigest=self._md5.hex(),
+                CalculatedDigest=checksums.encoded(self._own_md5),
+            )
+        if self._trailers and not self.is_chunked:
+            raise S3Error("MalformedTrailerError", "Only a body in chunks has something behind it.")
         for name, digest in self._digests.items():
             found = base64.b64encode(digest.digest()).decode()
             if name not in self._computed and found != self.checksums[name]:
@@ -117,7 +145,10 @@ class Upload:
             digest = hashlib.sha256()
             is_last = left == 0
             expected -= left
-            if expected < 0 or (is_last and expected):
+            if expected < 0:
+                length = int(self.length or 0)
+                raise _other_length(str(length), str(length - expected))
+            if is_last and expected:
                 raise S3Error("IncompleteBody", "x-amz-decoded-content-length is another.")
             while left:
                 piece = reader.some(left)
@@ -215,6 +246,15 @@ class _Reader:
                 raise S3Error("IncompleteBody", "The body ends within a chunk.")
         found, self._have = self._have[:most], self._have[most:]
         return found
+
+
+def _other_length(expected: str, provided: str) -> S3Error:
+    return S3Error(
+        "IncompleteBody",
+        "x-amz-decoded-content-length is another.",
+        NumberBytesExpected=expected,
+        NumberBytesProvided=provided,
+    )
 
 
 def _is_hex(text: str) -> bool:

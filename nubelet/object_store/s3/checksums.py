@@ -42,13 +42,13 @@ def asked_of(headers: Mapping[str, str]) -> dict[str, str]:
         if name.startswith(HEADER) and name.removeprefix(HEADER) not in _OTHERS
     }
     trailer = trailer_of(headers)
-    if trailer:
-        found.setdefault(trailer.removeprefix(HEADER), "")
     for name in found:
         if name not in ALGORITHMS:
             raise S3Error("InvalidRequest", f"There is no checksum algorithm {name}.")
-    if len(found) > 1:
+    if len(found) > 1 or (found and trailer):
         raise S3Error("InvalidRequest", "Expecting a single x-amz-checksum- header.")
+    if trailer:
+        found[trailer.removeprefix(HEADER)] = ""
     declared = headers.get("x-amz-sdk-checksum-algorithm", "").lower()
     if declared and declared not in found:
         raise S3Error(
@@ -62,10 +62,11 @@ def asked_of(headers: Mapping[str, str]) -> dict[str, str]:
 
 def trailer_of(headers: Mapping[str, str]) -> str:
     """The header of a checksum that comes behind the body, or an empty text; raises S3Error."""
-    name = headers.get("x-amz-trailer", "").strip().lower()
-    if name and name not in {HEADER + each for each in ALGORITHMS}:
+    sent = headers.get("x-amz-trailer", "").lower().rstrip(", \t")
+    names = [each.strip() for each in sent.split(",")] if sent else []
+    if len(names) > 1 or any(each not in {HEADER + name for name in ALGORITHMS} for each in names):
         raise S3Error("InvalidRequest", "x-amz-trailer must be the header of one checksum.")
-    return name
+    return names[0] if names else ""
 
 
 def without(headers: Mapping[str, str]) -> dict[str, str]:

@@ -112,7 +112,9 @@ def update_versioning(asked: Asked) -> Response:
     info = asked.require_permitted()
     document = xml.read(asked.document(), "VersioningConfiguration")
     state = xml.text(document, "Status")
-    if state not in ("Enabled", "Suspended") or xml.text(document, "MfaDelete") == "Enabled":
+    if state not in ("Enabled", "Suspended", ""):
+        raise S3Error("MalformedXML", "Status must be Enabled or Suspended.")
+    if not state or xml.text(document, "MfaDelete") == "Enabled":
         raise S3Error("IllegalVersioningConfigurationException")
     if state == "Suspended":
         locks.keep_versions(asked)

@@ -171,7 +171,7 @@ def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
         if name in headers:
             found[name] = _text(headers[name])
     encodings = [each.strip() for each in headers.get("content-encoding", "").split(",")]
-    encoding = ",".join(each for each in encodings if each and each != "aws-chunked")
+    encoding = ", ".join(each for each in encodings if each and each != "aws-chunked")
     if encoding:
         found["content-encoding"] = encoding
     found["content-type"] = _text(headers.get("content-type", "")) or "binary/octet-stream"

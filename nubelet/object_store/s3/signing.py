@@ -16,7 +16,7 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote, unquote_to_bytes
@@ -108,8 +108,9 @@ _YOUNGER = frozenset(
 class Signature:
     """A signature that was read. `fits(secret)`: was it made with it?
 
-    payload: what x-amz-content-sha256 says. signing_key, seed, moment, scope: what the signatures
-    of chunks continue from (version 4).
+    payload: what x-amz-content-sha256 says. is_loose: it need not say anything (version 2, and
+    version 4 in a URL), so it is only compared. signing_key, seed, moment, scope: what the
+    signatures of chunks continue from (version 4).
     """
 
     access: str
@@ -118,6 +119,7 @@ class Signature:
     seed: str = ""
     moment: str = ""
     scope: str = ""
+    is_loose: bool = False
 
     def signing_key(self, secret: str) -> bytes:
         """The key of version 4 for the day, region and service of the scope."""
@@ -193,7 +195,8 @@ def _query_v4(request: Request) -> Signature:
         raise S3Error("AccessDenied", "Request has expired.")
     access, scope = _credential(credential, moment, "AuthorizationQueryParametersError")
     payload = request.headers.get("x-amz-content-sha256", UNSIGNED)
-    return _v4(request, access, scope, names, signature, moment, payload)
+    found = _v4(request, access, scope, names, signature, moment, payload)
+    return replace(found, is_loose=True)
 
 
 def of_policy(policy: str, credential: str, moment: str, signature: str) -> Signature:
@@ -314,7 +317,7 @@ def _header_v2(request: Request, given: str, bucket: str) -> Signature:
     # The key of a user of the store's own has a colon, a signature has none.
     access, _, signature = given[4:].strip().rpartition(":")
     if not access or not signature:
-        raise S3Error("AuthorizationHeaderMalformed")
+        raise S3Error("InvalidArgument", "The authorization must be AWS KEY:SIGNATURE.")
     stated = request.headers.get("x-amz-date") or request.headers.get("date", "")
     try:
         signed_at = parsedate_to_datetime(stated).timestamp()
@@ -382,7 +385,8 @@ def _v2(
             for text in texts
         )
 
-    return Signature(access, fits)
+    payload = headers.get("x-amz-content-sha256", UNSIGNED)
+    return Signature(access, fits, payload, is_loose=True)
 
 
 def _subresources(raw: bytes, names: frozenset[str]) -> str:
