@@ -68,7 +68,8 @@ def _compare(found: Response, said: Mapping[str, str]) -> None:
 
 
 def _was_written(found: Response, said: str) -> bool:
-    """At that second? Listings show a time that is not rounded, headers one that is rounded up."""
+    """At that second? S3's listings and headers show one that is rounded up, Swift's listings one
+    that is not rounded."""
     try:
         at = parsedate_to_datetime(said)
     except ValueError:

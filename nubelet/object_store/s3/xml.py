@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -72,8 +73,12 @@ def text(element: Element, name: str, default: str = "") -> str:
 
 
 def iso(time: str) -> str:
-    """A time of the store's listings as S3's documents show it."""
-    return f"{time[:23]}Z"
+    """A time of the store's listings as S3's documents show it: the second that the header
+    Last-Modified has."""
+    moment = datetime.fromisoformat(time)
+    if moment.microsecond:
+        moment = moment.replace(microsecond=0) + timedelta(seconds=1)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.000Z"
 
 
 def texts(elements: Iterable[Element]) -> list[str]:
