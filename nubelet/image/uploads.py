@@ -215,8 +215,11 @@ def consume(
     """Write, hash and (unless `looks` is False) inspect the data of an image; `progress` is called
     with each piece and may raise. Returns the columns that follow from the data."""
     md5, sha = hashlib.md5(usedforsecurity=False), hashlib.new(HASH_ALGORITHM)
-    inspector = formats.Inspector(row.disk_format, row.container_format)
-    size, limit = 0, cloud.settings.image.max_bytes
+    options = cloud.settings.image
+    inspector = formats.Inspector(
+        row.disk_format, row.container_format, refuses=options.require_format_match
+    )
+    size, limit = 0, options.max_bytes
     pending: list[Future[None]] = []
     try:
         for chunk in chunks:  # the hashes of the last chunk are made while this one comes

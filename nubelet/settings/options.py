@@ -463,6 +463,14 @@ class Image(Section, frozen=True):
     show_direct_url: Annotated[
         bool, Meta(description="Show the URL of the first location as `direct_url`.")
     ] = False
+    require_format_match: Annotated[
+        bool,
+        Meta(
+            description="Refuse data that is not of the image's disk_format, or that points outside"
+            " of itself. When off, it is stored with a warning; conversions and hosts refuse it"
+            " all the same."
+        ),
+    ] = True
     hash_locations: Annotated[
         bool,
         Meta(description="Compute checksum and hash of data that is added by its location."),

@@ -16,12 +16,14 @@ MIB = 1 << 20
 
 
 class Sample(NamedTuple):
-    """name; the file; the disk_format it is declared with; must the image service take it?"""
+    """name; the file; the disk_format it is declared with; must the image service take it?; is it
+    of that format and of no other?"""
 
     name: str
     filename: str
     format: str
     usable: bool
+    unmistakable: bool = True
 
 
 # name, format of qemu-img, its options, disk_format
@@ -40,8 +42,8 @@ _MADE = (
 )
 
 
-def make(folder: Path) -> list[Sample]:
-    """Write all samples and manifest.yaml into a folder."""
+def make(folder: Path, *, unmistakable: bool = False) -> list[Sample]:
+    """Write all samples, or only the `unmistakable` ones, and manifest.yaml into a folder."""
     source = folder / "source.raw"
     source.write_bytes(bytes(MIB) + os.urandom(65536) + bytes(2 * MIB - 65536))
     samples = [_convert(source, *row) for row in _MADE]
@@ -53,9 +55,17 @@ def make(folder: Path) -> list[Sample]:
         _with_data_file(folder),
         _flat_vmdk(folder),
         _write(folder, "vmdk-description", "vmdk", _description("/etc/passwd"), usable=False),
-        _write(folder, "qcow2-as-raw", "raw", (folder / "qcow2").read_bytes(), usable=False),
-        _write(folder, "raw-as-qcow2", "qcow2", os.urandom(MIB), usable=False),
+        _write(
+            folder,
+            "qcow2-as-raw",
+            "raw",
+            (folder / "qcow2").read_bytes(),
+            usable=False,
+            unmistakable=False,
+        ),
+        _write(folder, "raw-as-qcow2", "qcow2", os.urandom(MIB), usable=False, unmistakable=False),
     ]
+    samples = [sample for sample in samples if sample.unmistakable or not unmistakable]
     lines = ["images:"]
     for sample in samples:
         lines += [
@@ -76,12 +86,21 @@ def _convert(source: Path, name: str, qemu_format: str, options: str, disk_forma
     target = source.parent / name
     more = ("-o", options) if options else ()
     _qemu_img("convert", "-f", "raw", "-O", qemu_format, *more, str(source), str(target))
-    return Sample(name, name, disk_format, True)
+    # A fixed VHD is a raw disk with some bytes behind it.
+    return Sample(name, name, disk_format, True, name != "vhd-fixed")
 
 
-def _write(folder: Path, name: str, disk_format: str, data: bytes, *, usable: bool) -> Sample:
+def _write(
+    folder: Path,
+    name: str,
+    disk_format: str,
+    data: bytes,
+    *,
+    usable: bool,
+    unmistakable: bool = True,
+) -> Sample:
     (folder / name).write_bytes(data)
-    return Sample(name, name, disk_format, usable)
+    return Sample(name, name, disk_format, usable, unmistakable)
 
 
 def _iso(around: bytes = b"") -> bytes:

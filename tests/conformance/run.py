@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.conformance import results
+from tests.conformance.configurations import CONFIGURATIONS
 from tests.conformance.tempest_cloud import TempestCloud
 
 HERE = Path(__file__).parent
@@ -60,7 +61,8 @@ def main() -> int:
     for name, tests in listed.items():
         for test in tests:
             if not _excused(name, test, missing):
-                where = (name in REAL, _configuration(name, test, special))
+                configuration = _configuration(name, test, special)
+                where = (name in REAL or CONFIGURATIONS[configuration].real, configuration)
                 plan.setdefault(where, {}).setdefault(name, []).append(test)
     found: dict[str, dict[str, str]] = {name: {} for name in listed}
     ending = threading.Event()

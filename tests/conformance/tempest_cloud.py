@@ -439,7 +439,7 @@ class TempestCloud:
     def _make_samples(self) -> Path:
         folder = self.folder / "samples"
         folder.mkdir()
-        self.samples = image_samples.make(folder)
+        self.samples = image_samples.make(folder, unmistakable=self.configuration.unmistakable)
         return folder
 
     @staticmethod

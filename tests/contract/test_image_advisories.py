@@ -15,6 +15,7 @@ from typing import Any
 from uuid import uuid4
 
 import httpx
+import msgspec
 import pytest
 
 from nubelet.formats import vmdk
@@ -55,6 +56,14 @@ def create(client: httpx.Client, disk_format: str = "raw", **more: Any) -> str:
 
 def upload(client: httpx.Client, image_id: str, data: Any) -> httpx.Response:
     return client.put(f"{IMAGES}/{image_id}/file", content=data, headers=DATA)
+
+
+def import_staged(client: httpx.Client, image_id: str, data: bytes) -> None:
+    """Stage the data and begin its import."""
+    staged = client.put(f"{IMAGES}/{image_id}/stage", content=data, headers=DATA)
+    assert staged.status_code == 204, staged.text
+    begun = client.post(f"{IMAGES}/{image_id}/import", json={"method": {"name": "glance-direct"}})
+    assert begun.status_code == 202, begun.text
 
 
 def status(client: httpx.Client, image_id: str) -> str:
@@ -138,15 +147,64 @@ def test_data_that_lies_is_refused_on_import(
 ) -> None:
     declared, data = HARMFUL[name]
     one = create(member, declared)
-    assert member.put(f"{IMAGES}/{one}/stage", content=data, headers=DATA).status_code == 204
-    body = {"method": {"name": "glance-direct"}}
-    assert member.post(f"{IMAGES}/{one}/import", json=body).status_code == 202
+    import_staged(member, one, data)
     tested.settle()
     assert status(member, one) == "queued"
     [task] = member.get(f"{IMAGES}/{one}/tasks").json()["tasks"]
     assert task["status"] == "failure"
     tested.reconcile("image.clean_up_uploads")
     assert stored_bytes(tested) == 0
+
+
+@pytest.fixture(scope="module")
+def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedCloud]:
+    """A cloud whose operator lets in what is not as it is declared."""
+    made = make_cloud(
+        tmp_path_factory.mktemp("unchecked"),
+        services=("identity", "image"),
+        hosts=(),
+        options={"image.require_format_match": False},
+    )
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", HARMFUL)
+def test_an_operator_may_let_such_data_in(unchecked: TestedCloud, name: str) -> None:
+    """Hosts look themselves (tests/unit/test_node_disks.py)."""
+    declared, data = HARMFUL[name]
+    client = unchecked.client("member")
+    uploaded, imported = create(client, declared), create(client, declared)
+    assert upload(client, uploaded, data).status_code == 204
+    import_staged(client, imported, data)
+    unchecked.settle()
+    for each in (uploaded, imported):
+        shown = client.get(f"{IMAGES}/{each}").json()
+        assert (shown["status"], shown["size"]) == ("active", len(data))
+        assert shown["virtual_size"] is None
+        assert shown["os_hash_value"] == hashlib.sha512(data).hexdigest()
+        assert client.get(f"{IMAGES}/{each}/file").content == data
+
+
+def test_what_is_converted_is_looked_at_whatever_is_let_in(
+    unchecked: TestedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = unchecked.cloud.settings.image
+    monkeypatch.setattr(
+        unchecked.cloud,
+        "settings",
+        msgspec.structs.replace(
+            unchecked.cloud.settings,
+            image=msgspec.structs.replace(options, import_plugins=("image_conversion",)),
+        ),
+    )
+    client = unchecked.client("member")
+    one = create(client, "qcow2")
+    import_staged(client, one, HARMFUL["backing file"][1])
+    unchecked.settle()
+    assert status(client, one) == "queued"
+    [task] = client.get(f"{IMAGES}/{one}/tasks").json()["tasks"]
+    assert "backing file" in task["message"]
 
 
 # --- Data that never ends -----------------------------------------------------------------------

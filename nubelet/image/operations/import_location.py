@@ -113,7 +113,11 @@ def _inspector(run: Run) -> formats.Inspector:
         row = tx.first(sa.select(image).where(image.c.id == run.subject_id))
     if row is None:
         raise NotFound("image", run.subject_id)
-    return formats.Inspector(row.disk_format or "raw", row.container_format or "bare")
+    return formats.Inspector(
+        row.disk_format or "raw",
+        row.container_format or "bare",
+        refuses=run.cloud.settings.image.require_format_match,
+    )
 
 
 def mark_active(run: Run) -> dict[str, Any]:

@@ -55,8 +55,10 @@ class ImageCache:
         converted = partial_path(self._folder / spec.id)
         try:
             fetching.fetch(spec, fetched, self._space)
-            if kind != "raw":  # what is opened as raw is not interpreted by anybody
-                inspection.require_safe(fetched, spec.disk_format, f"Image {spec.id}")
+            # Of a raw one the head tells whether it is another format.
+            inspection.require_safe(
+                fetched, spec.disk_format, f"Image {spec.id}", only_head=kind == "raw"
+            )
             size = qemu_img.virtual_size(fetched, spec.disk_format, f"Image {spec.id}")
             stored = kind if kind in ("raw", "qcow2") else "qcow2"
             if stored != kind:
