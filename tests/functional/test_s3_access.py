@@ -227,6 +227,42 @@ def test_an_owner_who_shut_himself_out_opens_again(s3: S3, client: Any) -> None:
     client.list_objects_v2(Bucket=bucket)
 
 
+def test_what_is_allowed_to_a_service_opens_nothing(
+    s3: S3, client: Any, stranger: Any, stranger_key: Any
+) -> None:
+    """As Amazon has it for buckets that logs go to."""
+    bucket = s3.bucket(client)
+    service = {"Service": "logging.s3.amazonaws.com"}
+    condition = {
+        "ArnLike": {"aws:SourceArn": "arn:aws:s3:::logged"},
+        "StringEquals": {"aws:SourceAccount": stranger_key["project"]},
+    }
+    for more in ({}, {"Condition": condition}):
+        text = policy(statement(bucket, "s3:PutObject", service, **more))
+        client.put_bucket_policy(Bucket=bucket, Policy=text)
+        assert json.loads(client.get_bucket_policy(Bucket=bucket)["Policy"]) == json.loads(text)
+        assert refused(stranger.put_object, Bucket=bucket, Key="k", Body=b"") == DENIED
+        assert httpx.put(f"{s3.cloud.url}/s3/{bucket}/k", content=b"").status_code == 403
+        status = client.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]
+        assert not status["IsPublic"]
+        client.put_object(Bucket=bucket, Key="k", Body=b"")
+    both = {**service, "AWS": stranger_key["project"]}
+    text = policy(statement(bucket, "s3:PutObject", both))
+    client.put_bucket_policy(Bucket=bucket, Policy=text)
+    stranger.put_object(Bucket=bucket, Key="k", Body=b"")
+    # Nothing asks the policy in a service's name: it could not be denied anything.
+    wrongs: list[dict[str, Any]] = [
+        statement(bucket, "s3:PutObject", service, Effect="Deny"),
+        statement(bucket, "s3:PutObject", {"Service": "mine"}),
+        statement(bucket, "s3:PutObject", {"Service": "*"}),
+    ]
+    unnamed = statement(bucket, "s3:PutObject", NotPrincipal=service)
+    del unnamed["Principal"]
+    for wrong in (*wrongs, unnamed):
+        found = refused(client.put_bucket_policy, Bucket=bucket, Policy=policy(wrong))
+        assert found == (400, "MalformedPolicy")
+
+
 def test_conditions_of_policies(s3: S3, client: Any) -> None:
     bucket = s3.bucket(client)
     for key, tag in (("open", "public=yes"), ("shut", "public=no"), ("bare", "")):

@@ -4,7 +4,8 @@ A statement fits a request by its principals, actions, resources and conditions.
 denies is denied, whoever allows it; what one allows is allowed; else the lists decide.
 
     Principal   "*", {"AWS": project, "arn:aws:iam::project:root" or ":user/id"},
-                {"CanonicalUser": project}
+                {"CanonicalUser": project}, {"Service": name} (no request comes from one: what is
+                allowed to it, as to the writer of logs, opens nothing)
 
 Reference: AWS Identity and Access Management User Guide, "IAM JSON policy elements reference";
 Amazon S3 User Guide, "Bucket policies for Amazon S3". What cannot be judged is refused when the
@@ -26,6 +27,7 @@ from nubelet.object_store.s3.errors import S3Error
 ALLOW, DENY = "Allow", "Deny"
 MOST_BYTES = 20 << 10
 _ARN = "arn:aws:s3:::"
+_SERVICE = "Service"
 _ELEMENTS = frozenset(
     ("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource")
 ) | {"NotResource", "Condition"}
@@ -40,6 +42,8 @@ _KEYS = frozenset(
         "aws:userid",
         "aws:username",
         "aws:principalaccount",
+        "aws:sourcearn",  # only a service has these two
+        "aws:sourceaccount",
         "s3:prefix",
         "s3:delimiter",
         "s3:max-keys",
@@ -109,6 +113,8 @@ def _check_statement(each: Any, bucket: str) -> None:
     for name in ("Principal", "NotPrincipal"):
         if name in each:
             _principals(each[name])
+            if _SERVICE in each[name] and (each["Effect"], name) != (ALLOW, "Principal"):
+                raise S3Error("MalformedPolicy", "A service can only be allowed something.")
     for name in ("Action", "NotAction"):
         if name in each and not all(
             text == "*" or text.lower().startswith("s3:") for text in _texts(each[name])
@@ -152,11 +158,16 @@ def _principals(value: Any) -> list[str]:
     """`*`, `project` or `project/user`."""
     if value == "*":
         return ["*"]
-    if not isinstance(value, dict) or not set(value) <= {"AWS", "CanonicalUser"} or not value:
+    kinds = {"AWS", "CanonicalUser", _SERVICE}
+    if not isinstance(value, dict) or not set(value) <= kinds or not value:
         raise S3Error("MalformedPolicy", "Invalid principal in policy.")
     found = []
-    for each in value.values():
+    for kind, each in value.items():
         for text in _texts(each):
+            if kind == _SERVICE:
+                if not text.endswith(".amazonaws.com"):
+                    raise S3Error("MalformedPolicy", "Invalid principal in policy.")
+                continue
             match = re.fullmatch(r"arn:aws:iam::([^:]*):(root|user/(.+))", text)
             if match:
                 found.append(f"{match[1]}/{match[3]}" if match[3] else match[1])
