@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import json
 import lzma
 import os
+import pty
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,6 +167,38 @@ def test_an_interrupted_upload_is_taken_up(cloud: CommandCloud, tmp_path: Path) 
     [shown] = images(cloud, "left")
     assert (shown["id"], shown["status"]) == (made["id"], "active")
     assert "nubelet_fetch" not in shown
+
+
+def test_a_terminal_shows_how_far_it_is_and_a_file_gets_the_result_alone(
+    cloud: CommandCloud, tmp_path: Path
+) -> None:
+    path = tmp_path / "large.raw"
+    path.write_bytes(bytes(64 << 20))
+    words = [sys.executable, "-m", "nubelet", "image", "fetch", str(path), "--state-dir"]
+    words += [str(cloud.state_dir), "--name"]
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as terminal:
+        shown = subprocess.Popen(
+            [*words, "shown"],
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            text=True,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "120"},
+        )
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # EIO: nobody has the terminal open any more
+            while piece := terminal.read(65536):
+                drawn += piece
+        said, _ = shown.communicate(timeout=200)
+    assert shown.returncode == 0, drawn.decode()
+    assert said.startswith("shown: image ")
+    for step in ("Hashing", "Uploading"):
+        assert f"{step} " in drawn.decode()
+    assert "64.0/64.0 MiB" in drawn.decode()  # of the whole
+    quiet = subprocess.run([*words, "quiet"], capture_output=True, text=True, timeout=200)
+    assert quiet.stdout.startswith("quiet: image ")
+    assert quiet.stderr.strip() == ""
 
 
 def test_mistakes_are_named(cloud: CommandCloud) -> None:
