@@ -14,6 +14,7 @@ from nubelet.identity import authentication, catalog
 from nubelet.identity.authentication import Proof
 from nubelet.identity.model import project, user
 from nubelet.identity.tokens import SYSTEM, UNSCOPED, Origin, Scope
+from nubelet.kernel import clock
 from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.context import Credentials
 from nubelet.kernel.database import Tx
@@ -81,8 +82,9 @@ def issue_token(
 
 def issue_token_as(cloud: Cloud, credentials: Credentials) -> str:
     """A token with the rights that somebody had who asked for something, for what goes on after
-    the answer: bound to the same trust or application credential. Raises Unauthorized where they
-    have them no more, and for delegations that cannot be continued (OAuth 1). Not inside a
+    the answer: bound to the same trust or application credential. Groups that a federated login
+    put them in hold as long as their own token would have. Raises Unauthorized where they have
+    them no more, and for delegations that cannot be continued (OAuth 1). Not inside a
     transaction."""
     if "oauth1" in credentials.methods:
         raise Unauthorized("What was delegated by OAuth 1 ends with the request.")
@@ -92,9 +94,16 @@ def issue_token_as(cloud: Cloud, credentials: Credentials) -> str:
     origin = Origin(
         trust_id=credentials.trust_id or "",
         application_credential_id=credentials.application_credential_id or "",
+        identity_provider_id=credentials.identity_provider_id or "",
+        protocol_id=credentials.protocol_id or "",
+        group_ids=credentials.federated_group_ids,
     )
     methods = credentials.methods or ("password",)
-    return authentication.issue(cloud, Proof(credentials.user_id, methods, origin=origin), scope)
+    ends = credentials.expires_at if credentials.federated_group_ids else None
+    if ends is not None and ends <= clock.now():
+        raise Unauthorized("The groups of a federated login held as long as its token.")
+    proof = Proof(credentials.user_id, methods, origin=origin, expires_at=ends)
+    return authentication.issue(cloud, proof, scope)
 
 
 def _scope(project_id: str | None, domain_id: str | None, *, system: bool) -> Scope:

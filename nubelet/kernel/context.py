@@ -43,6 +43,9 @@ class Credentials(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     is_admin_project: bool = True
     application_credential_id: str | None = None
     trust_id: str | None = None
+    identity_provider_id: str | None = None  # of a federated login, like the two below
+    protocol_id: str | None = None
+    federated_group_ids: tuple[str, ...] = ()  # in which the user is by this login alone
     service_roles: tuple[str, ...] = ()  # roles of a valid X-Service-Token
 
     def as_policy(self) -> dict[str, Any]:

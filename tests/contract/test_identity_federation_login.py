@@ -8,7 +8,10 @@ from typing import Any
 import httpx
 import pytest
 
+from nubelet import identity
 from nubelet.kernel import clock
+from nubelet.kernel.errors import Unauthorized
+from nubelet.kernel.http.app import Authenticator
 from tests.cloud import TestedCloud, make_cloud
 from tests.identity_calls import V3, change, make
 
@@ -149,6 +152,26 @@ def test_groups_give_roles_to_whoever_holds_the_token(cloud, admin):
     # Without the group there is no role, also with a token of before.
     assert admin.delete(f"{V3}/groups/{group}").status_code == 204
     assert with_token(cloud, scoped_text).get(f"{V3}/auth/projects").status_code == 401
+
+
+def test_groups_hold_also_for_what_goes_on_after_the_answer_as_long_as_the_token_would(
+    cloud, admin, monkeypatch
+):
+    _, project = group_with_project(admin)
+    map_by(admin, {"groups": "{1}", "domain": {"id": "default"}})
+    text, _ = come_in(cloud)
+    scoped, scoped_text = rescope(cloud, text, {"project": {"id": project}})
+    asked_as = cloud.cloud.get(Authenticator).authenticate(scoped_text, {}, "")
+    later = with_token(cloud, identity.issue_token_as(cloud.cloud, asked_as))
+    shown = later.get(
+        f"{V3}/auth/tokens", headers={"X-Subject-Token": later.headers["X-Auth-Token"]}
+    ).json()["token"]
+    for field in ("project", "roles", "user", "expires_at"):
+        assert shown[field] == scoped[field], field
+    now = clock.now()
+    monkeypatch.setattr(clock, "_source", lambda: now + 25 * 3600 * 1_000_000)
+    with pytest.raises(Unauthorized):
+        identity.issue_token_as(cloud.cloud, asked_as)
 
 
 def test_a_domain_may_be_entered_by_a_group(cloud, admin):
