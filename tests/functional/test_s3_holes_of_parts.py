@@ -77,6 +77,26 @@ def test_a_manifest_of_a_users_own_does_not_take_a_locked_keys_parts(s3: S3, cli
     assert client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
 
 
+def test_a_copy_names_a_key_and_not_the_parts_of_it(s3: S3, client: Any) -> None:
+    """A policy that denies the key speaks of the bucket, not of where its parts are."""
+    bucket = s3.bucket(client)
+    upload(client, bucket, "k", b"denied")
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:GetObject"}
+    statement = denied | {"Resource": f"arn:aws:s3:::{bucket}/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    [part] = Swift(s3).parts(bucket)
+    client.put_bucket_policy(Bucket=bucket, Policy=policy)
+    to, source = s3.bucket(client), {"Bucket": f"{bucket}+segments", "Key": part}
+    place = {"Bucket": to, "Key": "c"}
+    with pytest.raises(ClientError) as refused:
+        client.copy_object(**place, CopySource=source)
+    assert code_of(refused) == (400, "InvalidBucketName")
+    place["UploadId"] = client.create_multipart_upload(**place)["UploadId"]
+    with pytest.raises(ClientError) as refused:
+        client.upload_part_copy(**place, PartNumber=1, CopySource=source)
+    assert code_of(refused) == (400, "InvalidBucketName")
+
+
 @pytest.mark.parametrize("change", ["delete", "overwrite"])
 def test_a_manifest_of_a_users_own_does_not_take_another_keys_parts(
     s3: S3, client: Any, change: str

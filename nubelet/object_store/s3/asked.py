@@ -32,7 +32,7 @@ from nubelet.object_store.features import (
     versions,
 )
 from nubelet.object_store.features.version_names import DELETE_MARKER
-from nubelet.object_store.s3 import customer_keys, owners, rules
+from nubelet.object_store.s3 import customer_keys, names, owners, rules
 from nubelet.object_store.s3.bodies import Upload
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import (
@@ -247,13 +247,16 @@ def noted(info: ContainerInfo, name: str) -> str:
 
 
 def source_of_copy(asked: Asked) -> tuple[str, str, str, str]:
-    """Account, bucket, key and version of `x-amz-copy-source`; raises InvalidArgument."""
+    """Account, bucket, key and version of `x-amz-copy-source`; raises InvalidArgument,
+    InvalidBucketName."""
     sent = asked.headers["x-amz-copy-source"]
     path, _, query = sent.partition("?")
     bucket, _, key = unquote(path).removeprefix("/").partition("/")
     version = query.removeprefix("versionId=") if query.startswith("versionId=") else ""
     if not bucket or not key or (query and not version):
         raise S3Error("InvalidArgument", "x-amz-copy-source must be /bucket/key[?versionId=id].")
+    if not names.is_bucket(bucket.rpartition(":")[2]):  # a bucket's policy speaks of no other
+        raise S3Error("InvalidBucketName", BucketName=bucket)
     account, bucket = account_of(asked.store, bucket, asked.own)
     return account, bucket, key, version
 
