@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from nubelet.settings.options import Settings
 
@@ -69,6 +70,15 @@ def _is_writable_store(settings: Settings, name: str) -> bool:
     return name == "file" if store is None else store.__struct_config__.tag != "http"
 
 
+def _are_not_own(settings: Settings, hosts: tuple[str, ...]) -> bool:
+    """The cloud itself could not be reached by a host all of whose paths are S3's."""
+    public = urlsplit(settings.http.public_url).hostname
+    own = {"localhost", "127.0.0.1", settings.http.host, public}
+    return not own.intersection(host.lower() for host in hosts)
+
+
+_OTHER_HOSTS = "hosts that are not the cloud's own: each of their paths is a bucket's"
+
 CHECKS: dict[str, tuple[Callable[[Settings, Any], bool], str]] = {
     "http.host": (lambda _, text: _is_address(text), "an IP address of this machine"),
     "http.public_url": (
@@ -85,6 +95,8 @@ CHECKS: dict[str, tuple[Callable[[Settings, Any], bool], str]] = {
         lambda _, rates: _are_rates(rates),
         "a table: number of objects -> a rate above 0",
     ),
+    "object_store.s3_domains": (_are_not_own, _OTHER_HOSTS),
+    "object_store.s3_bucket_hosts": (_are_not_own, _OTHER_HOSTS),
     "database.url": (
         lambda _, text: text.startswith(("sqlite:///", "postgresql+psycopg://")),
         "a URL that begins with sqlite:/// or postgresql+psycopg://",

@@ -121,6 +121,15 @@ def test_tables_and_lists_in_the_file(tmp_path: Path) -> None:
         ("[network]\nexternal_cidr = '10.0.0.0/31'\n", ["network.external_cidr", "8 addresses"]),
         ("[network]\nvni_range = [9, 5]\n", ["network.vni_range", "lower identifier first"]),
         ("[network]\ndns_servers = ['x']\n", ["network.dns_servers", "IP addresses"]),
+        (
+            "[object_store]\ns3_domains = ['127.0.0.1']\n",
+            ["object_store.s3_domains", "not the cloud's own"],
+        ),
+        (
+            "[http]\npublic_url = 'https://Cloud.example.org:9/x'\n"
+            "[object_store]\ns3_bucket_hosts = ['cloud.example.org']\n",
+            ["object_store.s3_bucket_hosts", "not the cloud's own"],
+        ),
         ("[image]\ndirectory = ''\n", ["image.directory", "the path of a file or folder"]),
         (
             "[identity]\npassword_hash = 'bcrypt'\npassword_hash_cost = 30\n",
