@@ -39,6 +39,13 @@ def refused(do: Callable[..., Any], **arguments: Any) -> tuple[int, str]:
 DENIED = (403, "AccessDenied")
 
 
+def test_nobody_makes_a_bucket(s3: S3) -> None:
+    made = httpx.put(f"{s3.cloud.url}/s3/nobodys-bucket", timeout=60)
+    assert (made.status_code, "<Code>AccessDenied</Code>" in made.text) == (403, True)
+    asked = httpx.get(f"{s3.cloud.url}/s3/nobodys-bucket", timeout=60)
+    assert (asked.status_code, "<Code>NoSuchBucket</Code>" in asked.text) == (404, True)
+
+
 def test_what_members_of_the_project_may_do_is_for_their_roles_to_say(s3: S3, client: Any) -> None:
     bucket = s3.bucket(client)
     client.put_object(Bucket=bucket, Key="k", Body=b"1")

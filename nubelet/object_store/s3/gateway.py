@@ -186,9 +186,11 @@ def _asked(ctx: Context, request: Request, path: bytes, host_bucket: str) -> Ask
     own = PREFIX + (ctx.project_id or "") if ctx.project_id else ""
     store = ctx.cloud.get(Storage)  # type: ignore[type-abstract]
     query = {name: values[0] for name, values in request.query.items()}
-    is_new = request.method == "PUT" and not key and not query and own and ":" not in bucket
-    account, bucket = (own, bucket) if is_new else account_of(store, bucket, own)
+    is_new = request.method == "PUT" and not key and not query and ":" not in bucket
+    account, bucket = (own, bucket) if is_new and own else account_of(store, bucket, own)
     if bucket and not account and not forms.is_form(request.method, key, request.headers):
+        if is_new:
+            raise S3Error("AccessDenied", "A bucket needs an owner: sign the request.")
         raise S3Error("NoSuchBucket", BucketName=bucket)
     # Who completes an upload tells the checksum of the key, not of the list of parts.
     is_about_key = request.method == "POST" and "uploadId" in query
