@@ -41,7 +41,8 @@ class Service:
     service's OpenAPI document.
     `claims`: does the gateway answer for a request by its headers (the host
     `bucket.storage.example.com`, a signature of its own kind) or its query? Then the whole path is
-    its own, without the mount.
+    its own, without the mount. `takes`: does it answer for a path that begins with no service's
+    mount, by the request's headers and the first part of the path?
     """
 
     name: str
@@ -61,6 +62,7 @@ class Service:
     describe: Callable[[Cloud, Tx, str], list[Condition]] | None = None
     gateway: Callable[[Context, Request], Response] | None = None
     claims: Callable[[Cloud, Mapping[str, str], bytes], bool] | None = None
+    takes: Callable[[Mapping[str, str], str], bool] | None = None
     aliases: tuple[str, ...] = field(default=())  # further mounts
     operations_of_gateway: tuple[Route, ...] = ()
 

@@ -82,15 +82,26 @@ def _start(cloud: Cloud) -> None:
 
 
 def _serve(ctx: Context, request: Request) -> Response:
-    """S3's requests are those below its mount, with its signatures, and at its hosts."""
-    if request.base == s3.MOUNT or _is_s3(ctx.cloud, request.headers, request.raw_query):
+    """S3's requests are those below its mount, with its signatures, at its hosts, and without a
+    mount where the host is not Swift's."""
+    is_s3 = _is_s3(ctx.cloud, request.headers, request.raw_query)
+    is_bare = not request.base and not _is_host_of_swift(ctx.cloud, request.headers)
+    if request.base == s3.MOUNT or is_s3 or is_bare:
         return s3.serve(ctx, request)
     return serve(ctx, request)
 
 
 def _claims(cloud: Cloud, headers: Mapping[str, str], raw_query: bytes) -> bool:
-    if _is_s3(cloud, headers, raw_query):
-        return True
+    return _is_s3(cloud, headers, raw_query) or _is_host_of_swift(cloud, headers)
+
+
+def _takes(headers: Mapping[str, str], first: str) -> bool:
+    """Clients of S3 know a host and a port: what they do not sign (public keys, forms, what a
+    browser asks before) is at the root as well. Who has a token looks for another service."""
+    return "x-auth-token" not in headers and s3.is_bucket(first)
+
+
+def _is_host_of_swift(cloud: Cloud, headers: Mapping[str, str]) -> bool:
     host = headers.get("host", "")
     return bool(cloud.settings.object_store.storage_domains) and (
         names_below(cloud, host) != "" or aliases.is_foreign(cloud, host)
@@ -113,6 +124,7 @@ SERVICE = Service(
     gateway=_serve,
     operations_of_gateway=OPERATIONS,
     claims=_claims,
+    takes=_takes,
     aliases=(s3.MOUNT, *ROOT_PATHS),
     reconcilers=(*RECONCILERS, *s3.RECONCILERS),
     start=_start,

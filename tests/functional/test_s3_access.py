@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from botocore import UNSIGNED
 from botocore.exceptions import ClientError
 
 from tests.s3_calls import S3, clients, clouds, code_of
@@ -44,6 +45,43 @@ def test_nobody_makes_a_bucket(s3: S3) -> None:
     assert (made.status_code, "<Code>AccessDenied</Code>" in made.text) == (403, True)
     asked = httpx.get(f"{s3.cloud.url}/s3/nobodys-bucket", timeout=60)
     assert (asked.status_code, "<Code>NoSuchBucket</Code>" in asked.text) == (404, True)
+
+
+def test_what_is_not_signed_is_at_the_root_too_as_clients_know_only_a_host_and_a_port(
+    s3: S3, client: Any
+) -> None:
+    bucket = s3.bucket(client)
+    key = {"Bucket": bucket, "Key": "a b"}
+    client.put_object(**key, Body=b"public", ACL="public-read")
+    client.put_object(Bucket=bucket, Key="private", Body=b"1")
+    anybody = s3.client(path="", signature_version=UNSIGNED)
+    assert anybody.get_object(**key)["Body"].read() == b"public"
+    assert refused(anybody.get_object, Bucket=bucket, Key="private") == DENIED
+    assert refused(anybody.list_objects_v2, Bucket=bucket) == DENIED
+    client.put_bucket_acl(Bucket=bucket, ACL="public-read")
+    assert anybody.list_objects_v2(Bucket=bucket)["KeyCount"] == 2
+
+    form = s3.client(path="").generate_presigned_post(bucket, "of a form")
+    assert form["url"] == f"{s3.cloud.url}/{bucket}"
+    sent = httpx.post(form["url"], data=form["fields"], files={"file": b"sent"}, timeout=60)
+    assert sent.status_code == 204, sent.text
+    assert client.get_object(Bucket=bucket, Key="of a form")["Body"].read() == b"sent"
+
+    rule = {"AllowedMethods": ["PUT"], "AllowedOrigins": ["http://site.example"]}
+    client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+    asks = {"Origin": "http://site.example", "Access-Control-Request-Method": "PUT"}
+    told = httpx.options(f"{s3.cloud.url}/{bucket}/x", headers=asks, timeout=60)
+    assert (told.status_code, told.headers["access-control-allow-methods"]) == (200, "PUT")
+
+
+def test_what_is_neither_a_bucket_nor_a_service_is_told_so(s3: S3) -> None:
+    wrong = httpx.get(f"{s3.cloud.url}/identify/v3", timeout=60)
+    assert wrong.status_code == 404
+    assert "no bucket, and no service" in wrong.text
+    with_token = {"X-Auth-Token": s3.token}
+    wrong = httpx.get(f"{s3.cloud.url}/identify/v3", headers=with_token, timeout=60)
+    assert (wrong.status_code, "There is no service at /identify" in wrong.text) == (404, True)
+    assert httpx.get(f"{s3.cloud.url}/identity/v3", timeout=60).json()["version"]
 
 
 def test_what_members_of_the_project_may_do_is_for_their_roles_to_say(s3: S3, client: Any) -> None:

@@ -128,6 +128,11 @@ class Application:
             for service in cloud.services.values()
             if service.claims
         ]
+        self.takers = [
+            (service.takes, self.mounts[service.mount.strip("/")])
+            for service in cloud.services.values()
+            if service.takes
+        ]
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="api")
         self.stream_pool = ThreadPoolExecutor(stream_threads, thread_name_prefix="stream")
         # One core is left for everybody else: a storm of logins must not slow them.
@@ -219,16 +224,21 @@ class _Exchange:
             return Response(499)
 
     def _find_service(self) -> _Mounted:
-        """Whose request is it: who claims it by its headers, or by the first part of its path."""
+        """Whose request is it: who claims it by its headers, or by the first part of its path, or
+        takes what is nobody else's."""
         claimant = self.claimant()
         if claimant is not None:
             self.is_claimed = True
             return claimant
         mount = unquote(self._raw_path()[1:].split(b"/", 1)[0].decode("latin-1"))
         mounted = self.app.mounts.get(mount) or self.app.mounts.get("")
-        if mounted is None:
-            raise NotFound(message=f"There is no service at /{mount}.")
-        return mounted
+        if mounted is not None:
+            return mounted
+        for takes, mounted in self.app.takers:
+            if takes(self.headers, mount):
+                self.is_claimed = True
+                return mounted
+        raise NotFound(message=f"There is no service at /{mount}.")
 
     def claimant(self) -> _Mounted | None:
         """The service that a request is for whatever its path, by its host's name or signature."""

@@ -191,7 +191,9 @@ def _asked(ctx: Context, request: Request, path: bytes, host_bucket: str) -> Ask
     if bucket and not account and not forms.is_form(request.method, key, request.headers):
         if is_new:
             raise S3Error("AccessDenied", "A bucket needs an owner: sign the request.")
-        raise S3Error("NoSuchBucket", BucketName=bucket)
+        is_bare = not request.base and not signed  # perhaps a service was meant
+        message = "There is no bucket, and no service, of this name." if is_bare else ""
+        raise S3Error("NoSuchBucket", message, BucketName=bucket)
     # Who completes an upload tells the checksum of the key, not of the list of parts.
     is_about_key = request.method == "POST" and "uploadId" in query
     headers = checksums.without(request.headers) if is_about_key else request.headers
