@@ -86,13 +86,18 @@ def _is_needed(tx: Tx, row: Any, found: Any) -> bool:
     if found.upload_id or row.image_id in journal.open_subjects(tx, "image"):
         return True
     waits: bool = found.status == "uploading" and row.key == row.image_id
-    return waits and rows_of(tx, row.image_id, row.key)[0].seq == row.seq
+    return waits and _is_newest(rows_of(tx, row.image_id, row.key), row)
 
 
 def _is_newest_here(tx: Tx, row: Any) -> bool:
     """A later row of the same file speaks for it."""
     same = [each for each in rows_of(tx, row.image_id, row.key) if each.store == row.store]
-    return bool(same[0].seq == row.seq)
+    return _is_newest(same, row)
+
+
+def _is_newest(rows: list[Any], row: Any) -> bool:
+    """Is it the first of them? A row that was removed since it was found is not."""
+    return [each.seq for each in rows[:1]] == [row.seq]
 
 
 def reconciler(cloud: Cloud) -> Reconciler | None:

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from nubelet.image import loose_data, reconcilers, snapshots, uploads
+from nubelet.image import loose_data, reconcilers, snapshots, staging, uploads
 from nubelet.image.model import image
 from nubelet.image.stores import Stores
 from nubelet.image.stores.file import FileStore, FileUpload
@@ -323,6 +323,37 @@ def test_a_late_cleaner_leaves_the_next_upload_alone(tested: TestedCloud) -> Non
     answer = tested.client().put(f"{URL}/{one}/file", content=sent(), headers=OCTETS)
     assert answer.status_code == 204, answer.text
     assert tested.client().get(f"{URL}/{one}/file").content == DATA
+
+
+@pytest.mark.parametrize("status", ["queued", "uploading"])
+def test_staged_data_that_somebody_else_removes_meanwhile_troubles_no_cleaner(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    """It goes between the cleaner's list and its look at the row."""
+    one = create(tested)
+    staged = tested.client().put(f"{URL}/{one}/stage", content=DATA, headers=OCTETS)
+    assert staged.status_code == 204, staged.text
+    with tested.cloud.database.write() as tx:
+        tx.update(image, image.c.id == one, status=status)
+    listed = loose_data.find
+
+    def find(*words: Any, **more: Any) -> list[Any]:
+        monkeypatch.setattr(loose_data, "find", listed)
+        rows = listed(*words, **more)
+        assert [row.image_id for row in rows] == [one]
+
+        def remove() -> None:
+            with tested.cloud.database.write() as tx:
+                loose_data.forget(tx, rows[0].store, rows[0].key)
+
+        other = threading.Thread(target=remove)
+        other.start()
+        other.join(60)
+        return rows
+
+    monkeypatch.setattr(loose_data, "find", find)
+    staging.clean_up(tested.cloud)
+    assert show(tested, one)["status"] == status
 
 
 def test_who_fills_an_image_waits_for_a_cleaner(
