@@ -20,7 +20,7 @@ from tests.serving import free_port
 
 POOL = "images"
 PROGRAMS = ("ceph-mon", "ceph-mgr", "ceph-osd", "ceph", "monmaptool", "ceph-authtool")
-READY_SECONDS = 90
+READY_SECONDS = 240
 
 
 def absent() -> str:
@@ -120,7 +120,7 @@ class _Cluster:
 
     def _ceph(self, *words: str) -> str:
         return _run(
-            "ceph", "-c", self.config, "-k", self._keyring, "--connect-timeout", "30", *words
+            "ceph", "-c", self.config, "-k", self._keyring, "--connect-timeout", "120", *words
         )
 
 

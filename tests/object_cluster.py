@@ -239,7 +239,7 @@ class ObjectCluster:
         found = []
         for node in self.nodes:
             found += list(node.folder.glob(f"*/objects/*/{digest[-3:]}/{digest}"))
-        return [path for path in found if any(path.iterdir())]
+        return [path for path in found if _has_files(path)]
 
     def primaries(self, *names: str) -> list[Path]:
         """The folders that should hold an object."""
@@ -256,6 +256,12 @@ class ObjectCluster:
             / digest
             for d in devices
         ]
+
+    def lose(self, holder: Path) -> None:
+        """Remove the folder of an object at once: into one that loses its files one by one a
+        replicator may put one back."""
+        gone = holder.rename(self.folder.with_name("gone"))
+        shutil.rmtree(gone)
 
     def wipe(self, node: NodeProcess) -> None:
         """A new, empty disk in each device."""
@@ -276,15 +282,23 @@ def running_cluster(folder: Path, **options: Any) -> Iterator[ObjectCluster]:
         made.stop()
 
 
+def _has_files(folder: Path) -> bool:
+    try:
+        return any(folder.iterdir())
+    except FileNotFoundError:  # handed over, or reclaimed, since it was found
+        return False
+
+
 def eventually(check: Callable[[], object], seconds: float) -> None:
-    """`check` passes within so many seconds."""
+    """`check` passes within so many seconds. Files that it looks at may go meanwhile: then it looks
+    again."""
     until = time.monotonic() + seconds
     wait = 0.1
     while True:
         try:
             check()
             return
-        except AssertionError:
+        except (AssertionError, FileNotFoundError):
             if time.monotonic() > until:
                 raise
         time.sleep(wait)

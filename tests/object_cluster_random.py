@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,19 +151,20 @@ class Machine(RuleBasedStateMachine):
     @rule(name=_names, flip=st.booleans())
     def damage(self, name: str, flip: bool) -> None:
         """Of an object with all its replicas, one is lost or damaged."""
-        folders = self.cluster.holders(*self._path(name))
-        files = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+        # Those where it belongs: from another device that has it, too, it is about to go.
+        folders = self.cluster.primaries(*self._path(name))
         states = self.may_be.get(name, {None})
-        if len(folders) < 3 or any(each != files[0] for each in files) or len(states) > 1:
+        if not {*folders} <= {*self.cluster.holders(*self._path(name))} or len(states) > 1:
+            return
+        files = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+        if any(each != files[0] for each in files):
             return
         data = next((file for file in files[0] if file.endswith(".data")), None)
         if data is None:
             return
         path = folders[0] / data
         if not flip:
-            # At once: into a folder that loses its files one by one a replicator may put one back.
-            gone = folders[0].rename(self.cluster.folder.with_name("gone"))
-            shutil.rmtree(gone)
+            self.cluster.lose(folders[0])
         elif 0 < path.stat().st_size <= 60_000:  # longer ones are looked at after they were read
             with path.open("r+b") as file:
                 first = file.read(1)

@@ -92,6 +92,15 @@ class CommandCloud:
         assert answer.status_code == 200, answer.text
         return {area: found for area, found in answer.json()["doctor"]["findings"].items() if found}
 
+    def well(self, seconds: float = 120.0) -> str:
+        """What the command says once it finds nothing: at first loops may be under way yet, and a
+        busy machine may be late with an answer."""
+        until = time.monotonic() + seconds
+        while (done := self.run("doctor", check=False)).returncode:
+            assert time.monotonic() < until, done.stdout + done.stderr
+            time.sleep(0.2)
+        return done.stdout
+
     def assert_whole(self, seconds: float = 120.0) -> None:
         """The doctor finds nothing, as soon as the loops have done with what was last changed and
         have tried again what once failed."""

@@ -373,13 +373,18 @@ def test_a_policy_file_is_taken_while_the_cloud_runs(tmp_path: Path) -> None:
             def status() -> int:
                 return client.get("/compute/v2.1/os-hypervisors").status_code
 
+            def write(text: str) -> None:
+                whole = cloud.state_dir / "policy.new"  # the cloud may look at any moment
+                whole.write_text(text)
+                whole.rename(file)
+
             assert status() == 200
-            file.write_text(f'"{rule}": "!"\n')
+            write(f'"{rule}": "!"\n')
             _wait(lambda: status() == 403, seconds=POLICY_SECONDS)
             assert rule in client.get("/compute/v2.1/os-hypervisors").text
             assert client.get("/compute/v2.1/servers").status_code == 200
 
-            file.write_text(f'"{rule}": "role:admin and and"\n')
+            write(f'"{rule}": "role:admin and and"\n')
             log = cloud.state_dir / "log" / "nubelet.log"
             _wait(lambda: "earlier rules stay in force" in log.read_text(), seconds=POLICY_SECONDS)
             assert status() == 403
@@ -514,7 +519,7 @@ def _hosts(cloud: CommandCloud) -> set[str]:
 def _healthy(role: Role) -> bool:
     try:
         url = f"http://127.0.0.1:{role.environment['NUBELET_HTTP_PORT']}/healthcheck"
-        return httpx.get(url, timeout=1).status_code == 200
+        return httpx.get(url, timeout=10).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -16,7 +16,8 @@ pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectCluster]:
-    options: Any = {"pass_seconds": 1.0, "more": "reclaim_seconds = 3.0\n"}
+    # Longer than a busy machine may keep one of the nodes from what the others have done already.
+    options: Any = {"pass_seconds": 1.0, "more": "reclaim_seconds = 10.0\n"}
     with running_cluster(tmp_path_factory.mktemp("objects"), **options) as made:
         yield made
 
@@ -31,7 +32,7 @@ def test_a_deleted_account_is_reaped_and_its_files_go(cluster: ObjectCluster) ->
     def all_there() -> None:  # writing waits for most of the replicas
         assert len(_listings(cluster)) == 3 * 3
 
-    eventually(all_there, 60)
+    eventually(all_there, 120)
     cluster.storage.delete_account(ACCOUNT, timestamps.now())
 
     def gone() -> None:
@@ -39,7 +40,7 @@ def test_a_deleted_account_is_reaped_and_its_files_go(cluster: ObjectCluster) ->
         for path in paths:
             assert not any(list(each.glob("*.data")) for each in cluster.holders(*path))
 
-    eventually(gone, 60)
+    eventually(gone, 180)
 
 
 def _listings(cluster: ObjectCluster) -> list[str]:

@@ -19,7 +19,7 @@ from tests.object_load import assert_missing
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 POLICY = 1
-WHOLE_SECONDS = 60.0
+WHOLE_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")

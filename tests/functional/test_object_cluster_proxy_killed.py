@@ -111,10 +111,10 @@ def test_a_proxy_is_killed_at(
         entries = storage.list_objects(ACCOUNT, container, Listing())
         assert [entry.size for entry in entries] == [len(found)]  # type: ignore[union-attr]
 
-    eventually(check, 60)
-    eventually(lambda: _assert_no_temporary_files(cluster), 60)
+    eventually(check, 120)
+    eventually(lambda: _assert_no_temporary_files(cluster), 120)
     # A server may have finished the dead proxy's write since, and tells the container by itself.
-    eventually(check, 60)
+    eventually(check, 120)
 
 
 def _assert_no_temporary_files(cluster: ObjectCluster) -> None:

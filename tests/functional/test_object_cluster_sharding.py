@@ -40,6 +40,7 @@ from tests.object_load import names, put
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 OBJECTS = 20
+WHOLE_SECONDS = 180.0
 OPTIONS: Any = {"pass_seconds": 1.0, "more": f"[sharding]\nobjects = {OBJECTS}\n"}
 WITHOUT_SHARDER = ("server", "updater", "account-updater", "listing-replicator")
 
@@ -266,7 +267,7 @@ def test_a_sharder_may_be_killed_at_every_step(tmp_path: Path) -> None:
         assert [each.go() for each in sharders * 2] == [0] * 10
         _assert_sharded(cluster, "c")
         assert names(cluster, "c") == there
-        eventually(lambda: _assert_counted(cluster, "c", len(there)), 60)
+        eventually(lambda: _assert_counted(cluster, "c", len(there)), WHOLE_SECONDS)
     finally:
         for each in sharders:
             each.end()
@@ -315,9 +316,9 @@ def test_a_container_is_split_and_merged_under_load(cluster: ObjectCluster, cont
         ended.wait(0.2)
     writer.join()
     assert wrong == []
-    eventually(lambda: _assert_sharded(cluster, container, 3), 60)
+    eventually(lambda: _assert_sharded(cluster, container, 3), WHOLE_SECONDS)
     assert names(cluster, container) == sorted(there)
-    eventually(lambda: _assert_counted(cluster, container, len(there)), 60)
+    eventually(lambda: _assert_counted(cluster, container, len(there)), WHOLE_SECONDS)
     with pytest.raises(NotEmpty):
         cluster.storage.delete_container(ACCOUNT, container, timestamps.now())
     for name in sorted(there)[3:]:
@@ -329,9 +330,9 @@ def test_a_container_is_split_and_merged_under_load(cluster: ObjectCluster, cont
             assert state is not None
             assert len(state.live) == 1
 
-    eventually(merged, 90)
+    eventually(merged, WHOLE_SECONDS)
     assert names(cluster, container) == sorted(there)
-    eventually(lambda: _assert_counted(cluster, container, 3), 60)
+    eventually(lambda: _assert_counted(cluster, container, 3), WHOLE_SECONDS)
     for name in there:
         cluster.storage.delete_object(ObjectPath(ACCOUNT, container, name), 0, timestamps.now())
     cluster.storage.delete_container(ACCOUNT, container, timestamps.now())
@@ -354,7 +355,7 @@ def test_a_page_of_a_sharded_container_is_that_of_any_other(
         row = ObjectRow(name, now, now, 1, "text/plain", "e", 0, 0)
         plain._merge(ACCOUNT, container, row)
     cluster.storage.post_container(ACCOUNT, container, timestamps.now(), {WANTED: "4"})
-    eventually(lambda: _assert_sharded(cluster, container, 4), 60)
+    eventually(lambda: _assert_sharded(cluster, container, 4), WHOLE_SECONDS)
     for prefix, delimiter, reverse, limit, marker, end in itertools.product(
         ("", "a", "a/", "d/"), ("", "/"), (False, True), (1, 3, 100), ("", "a/", "a/b/1", "d/02"),
         ("", "b/2"),
@@ -378,7 +379,7 @@ def test_an_operator_has_a_container_split(cluster: ObjectCluster, container: st
         put(cluster, container, f"o{number}", b"x")
     assert _run(cluster, "shards", ACCOUNT, container).count("not sharded") == 3
     _run(cluster, "shard", "--objects", "2", ACCOUNT, container)
-    eventually(lambda: _assert_sharded(cluster, container, 3), 60)
+    eventually(lambda: _assert_sharded(cluster, container, 3), WHOLE_SECONDS)
     shown = _run(cluster, "shards", ACCOUNT, container)
     assert shown.count("active, 3 shards") == 3
     assert "after 'o1' to 'o3'" in shown

@@ -26,7 +26,7 @@ from tests.object_load import assert_whole
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 CONTAINER, ROUNDS, WRITERS = "c", 12, 4
 TYPE = {"content-type": "a/b"}
-WHOLE_SECONDS = 60.0
+WHOLE_SECONDS = 120.0
 # As long as a loaded machine may take to come to a decision.
 PATIENCE_SECONDS = 90.0
 

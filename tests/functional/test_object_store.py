@@ -151,7 +151,7 @@ def test_the_swift_command(cloud: CommandCloud, tmp_path: Path) -> None:
 
 
 def raw(cloud: CommandCloud, text: str, body: bytes = b"") -> socket.socket:
-    connection = socket.create_connection(("127.0.0.1", cloud.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", cloud.port), timeout=60)
     connection.sendall(text.replace("\n", "\r\n").encode() + body)
     return connection
 

@@ -29,7 +29,7 @@ def enable(client: Any, bucket: str, target: str, prefix: str = "", **more: Any)
 
 def written(client: Any, target: str, count: int, prefix: str = "") -> list[list[str]]:
     """The lines of a log, once there are so many."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while True:
         lines: list[str] = []
         for each in client.list_objects_v2(Bucket=target, Prefix=prefix).get("Contents", []):

@@ -37,7 +37,7 @@ class Swift:
     def __init__(self, s3: S3, project: str = "", *, anonymous: bool = False) -> None:
         headers = {} if anonymous else {"X-Auth-Token": s3.token}
         base = f"{s3.cloud.url}/object-store/v1/AUTH_{project or s3.key['project']}"
-        self.http = httpx.Client(base_url=base, headers=headers, timeout=30)
+        self.http = httpx.Client(base_url=base, headers=headers, timeout=60)
         self._s3 = s3
 
     def token_of(self, project: str) -> str:
@@ -47,7 +47,7 @@ class Swift:
             "scope": {"project": {"id": project}},
         }
         url = f"{self._s3.cloud.url}/identity/v3/auth/tokens"
-        answer = httpx.post(url, json={"auth": asked}, timeout=30)
+        answer = httpx.post(url, json={"auth": asked}, timeout=60)
         assert answer.status_code == 201, answer.text
         return str(answer.headers["X-Subject-Token"])
 

@@ -259,7 +259,7 @@ def test_of_writers_with_conditions_one_wins(s3: S3, client: Any, state: str, ki
         def write(
             writer: Any, start: threading.Barrier = start, condition: Any = condition
         ) -> str | None:
-            start.wait(30)
+            start.wait(60)
             try:
                 return str(writer(**condition)["ResponseMetadata"]["HTTPStatusCode"])
             except ClientError as error:
