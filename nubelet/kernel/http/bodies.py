@@ -55,7 +55,6 @@ class Body:
         self._direct: DirectBody | None = None
         self._is_more = True
         self._prefetched = b""
-        self._has_stalled = False
         self._received_bytes = 0
 
     async def read(self, limit: int) -> bytes:
@@ -74,8 +73,7 @@ class Body:
 
     async def prefetch(self) -> None:
         """Have a small body of a stream at hand, unless the client waits to be told to send it:
-        a thread that asks the loop for bytes costs more than the bytes. Where it stands still, whom
-        the request is for says so, in its own words: `chunks` raises then."""
+        a thread that asks the loop for bytes costs more than the bytes. Raises RequestTimeout."""
         declared = self._headers.get("content-length", "")
         if declared in ("", "0"):
             if "transfer-encoding" not in self._headers:
@@ -89,7 +87,7 @@ class Body:
                     while self._is_more:
                         parts.append(await self._receive())
             except TimeoutError:
-                self._has_stalled = True
+                raise _stalled() from None
             self._prefetched = b"".join(parts)
         elif self._take is not None:
             self._direct = self._take()
@@ -102,8 +100,6 @@ class Body:
         if self._prefetched:
             piece, self._prefetched = self._prefetched, b""
             yield piece
-        if self._has_stalled:
-            raise _stalled()
         if self._direct is not None:
             yield from self._direct_chunks(self._direct, size)
         elif self._is_more:
