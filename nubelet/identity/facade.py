@@ -91,17 +91,16 @@ def issue_token_as(cloud: Cloud, credentials: Credentials) -> str:
     scope = _scope(
         credentials.project_id, credentials.domain_id, system=bool(credentials.system_scope)
     )
+    groups = credentials.federated_group_ids if credentials.expires_at > clock.now() else ()
     origin = Origin(
         trust_id=credentials.trust_id or "",
         application_credential_id=credentials.application_credential_id or "",
         identity_provider_id=credentials.identity_provider_id or "",
         protocol_id=credentials.protocol_id or "",
-        group_ids=credentials.federated_group_ids,
+        group_ids=groups,
     )
     methods = credentials.methods or ("password",)
-    ends = credentials.expires_at if credentials.federated_group_ids else None
-    if ends is not None and ends <= clock.now():
-        raise Unauthorized("The groups of a federated login held as long as its token.")
+    ends = credentials.expires_at if groups else None
     proof = Proof(credentials.user_id, methods, origin=origin, expires_at=ends)
     return authentication.issue(cloud, proof, scope)
 

@@ -97,8 +97,11 @@ def _claims(cloud: Cloud, headers: Mapping[str, str], raw_query: bytes) -> bool:
 
 def _takes(headers: Mapping[str, str], first: str) -> bool:
     """Clients of S3 know a host and a port: what they do not sign (public keys, forms, what a
-    browser asks before) is at the root as well. Who has a token looks for another service."""
-    return "x-auth-token" not in headers and s3.is_bucket(first)
+    browser asks before) is at the root as well. Who has a token looks for another service, and what
+    everybody asks a host for is nobody's bucket."""
+    if "x-auth-token" in headers or first in ("favicon.ico", "robots.txt"):
+        return False
+    return s3.is_bucket(first.rpartition(":")[2])
 
 
 def _is_host_of_swift(cloud: Cloud, headers: Mapping[str, str]) -> bool:

@@ -70,21 +70,39 @@ def _is_writable_store(settings: Settings, name: str) -> bool:
     return name == "file" if store is None else store.__struct_config__.tag != "http"
 
 
+def _is_url(text: str) -> bool:
+    try:
+        urlsplit(text)
+    except ValueError:
+        return False
+    return not text or re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", text) is not None
+
+
+def _own_hosts(settings: Settings) -> set[str]:
+    public = urlsplit(settings.http.public_url).hostname or "localhost"
+    return {"localhost", "127.0.0.1", settings.http.host, public}
+
+
 def _are_not_own(settings: Settings, hosts: tuple[str, ...]) -> bool:
     """The cloud itself could not be reached by a host all of whose paths are S3's."""
-    public = urlsplit(settings.http.public_url).hostname
-    own = {"localhost", "127.0.0.1", settings.http.host, public}
-    return not own.intersection(host.lower() for host in hosts)
+    return _own_hosts(settings).isdisjoint(host.lower() for host in hosts)
+
+
+def _are_not_above_own(settings: Settings, domains: tuple[str, ...]) -> bool:
+    """The same of domains, with the hosts below them."""
+    ends = tuple(f".{domain.lower()}" for domain in domains)
+    return _are_not_own(settings, domains) and not any(
+        host.endswith(ends) for host in _own_hosts(settings)
+    )
 
 
 _OTHER_HOSTS = "hosts that are not the cloud's own: each of their paths is a bucket's"
+_OTHER_DOMAINS = "domains that the cloud's own host is not in: each path there is a bucket's"
 
 CHECKS: dict[str, tuple[Callable[[Settings, Any], bool], str]] = {
     "http.host": (lambda _, text: _is_address(text), "an IP address of this machine"),
     "http.public_url": (
-        lambda _, text: (
-            not text or re.fullmatch(r"https?://[^/\s?#]+(/[^\s?#]*)?", text) is not None
-        ),
+        lambda _, text: _is_url(text),
         "a URL that begins with http:// or https://",
     ),
     "object_store.container_writes_per_second": (
@@ -95,7 +113,8 @@ CHECKS: dict[str, tuple[Callable[[Settings, Any], bool], str]] = {
         lambda _, rates: _are_rates(rates),
         "a table: number of objects -> a rate above 0",
     ),
-    "object_store.s3_domains": (_are_not_own, _OTHER_HOSTS),
+    "object_store.s3_domains": (_are_not_above_own, _OTHER_DOMAINS),
+    "object_store.s3_website_domains": (_are_not_above_own, _OTHER_DOMAINS),
     "object_store.s3_bucket_hosts": (_are_not_own, _OTHER_HOSTS),
     "database.url": (
         lambda _, text: text.startswith(("sqlite:///", "postgresql+psycopg://")),

@@ -172,6 +172,16 @@ def test_groups_hold_also_for_what_goes_on_after_the_answer_as_long_as_the_token
     monkeypatch.setattr(clock, "_source", lambda: now + 25 * 3600 * 1_000_000)
     with pytest.raises(Unauthorized):
         identity.issue_token_as(cloud.cloud, asked_as)
+    # What was given to the user beside it holds on.
+    monkeypatch.undo()
+    [role] = admin.get(f"{V3}/roles?name=reader").json()["roles"]
+    given = f"{V3}/projects/{project}/users/{scoped['user']['id']}/roles/{role['id']}"
+    assert admin.put(given).status_code == 204
+    monkeypatch.setattr(clock, "_source", lambda: now + 25 * 3600 * 1_000_000)
+    later = cloud.cloud.get(Authenticator).authenticate(
+        identity.issue_token_as(cloud.cloud, asked_as), {}, ""
+    )
+    assert (later.roles, later.federated_group_ids) == (("reader",), ())
 
 
 def test_a_domain_may_be_entered_by_a_group(cloud, admin):

@@ -78,6 +78,7 @@ def _up_that_stands_still(cloud: CommandCloud) -> tuple[subprocess.Popen[str], p
         command = _up(cloud)
         starting = None
         while starting is None:
+            assert command.poll() is None, command.communicate()
             starting = next(iter(psutil.Process(command.pid).children()), None)
         starting.suspend()  # as a busy machine does
         while starting.status() != psutil.STATUS_STOPPED:

@@ -56,6 +56,8 @@ def test_what_is_not_signed_is_at_the_root_too_as_clients_know_only_a_host_and_a
     client.put_object(Bucket=bucket, Key="private", Body=b"1")
     anybody = s3.client(path="", signature_version=UNSIGNED)
     assert anybody.get_object(**key)["Body"].read() == b"public"
+    url = f"{s3.cloud.url}/{s3.key['project']}:{bucket}/a%20b"
+    assert httpx.get(url, timeout=60).content == b"public"
     assert refused(anybody.get_object, Bucket=bucket, Key="private") == DENIED
     assert refused(anybody.list_objects_v2, Bucket=bucket) == DENIED
     client.put_bucket_acl(Bucket=bucket, ACL="public-read")
@@ -82,6 +84,8 @@ def test_what_is_neither_a_bucket_nor_a_service_is_told_so(s3: S3) -> None:
     wrong = httpx.get(f"{s3.cloud.url}/identify/v3", headers=with_token, timeout=60)
     assert (wrong.status_code, "There is no service at /identify" in wrong.text) == (404, True)
     assert httpx.get(f"{s3.cloud.url}/identity/v3", timeout=60).json()["version"]
+    everybody = httpx.get(f"{s3.cloud.url}/robots.txt", timeout=60)
+    assert "There is no service at /robots.txt" in everybody.text
 
 
 def test_what_members_of_the_project_may_do_is_for_their_roles_to_say(s3: S3, client: Any) -> None:

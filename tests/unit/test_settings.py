@@ -123,13 +123,19 @@ def test_tables_and_lists_in_the_file(tmp_path: Path) -> None:
         ("[network]\ndns_servers = ['x']\n", ["network.dns_servers", "IP addresses"]),
         (
             "[object_store]\ns3_domains = ['127.0.0.1']\n",
-            ["object_store.s3_domains", "not the cloud's own"],
+            ["object_store.s3_domains", "own host is not in"],
         ),
         (
             "[http]\npublic_url = 'https://Cloud.example.org:9/x'\n"
             "[object_store]\ns3_bucket_hosts = ['cloud.example.org']\n",
             ["object_store.s3_bucket_hosts", "not the cloud's own"],
         ),
+        (
+            "[http]\npublic_url = 'https://cloud.example.org'\n"
+            "[object_store]\ns3_website_domains = ['Example.org']\n",
+            ["object_store.s3_website_domains", "own host is not in"],
+        ),
+        ("[http]\npublic_url = 'http://[x'\n", ["http.public_url", "https://"]),
         ("[image]\ndirectory = ''\n", ["image.directory", "the path of a file or folder"]),
         (
             "[identity]\npassword_hash = 'bcrypt'\npassword_hash_cost = 30\n",
