@@ -119,7 +119,13 @@ def test_tags_of_another_version_open_nothing(s3: S3, client: Any, stranger: Any
     bucket, (first, second) = versioned(s3, client, *tagged)
     text = statement(
         bucket,
-        ["s3:GetObject", "s3:GetObjectVersion", "s3:PutObject"],
+        [
+            "s3:GetObject",
+            "s3:GetObjectVersion",
+            "s3:GetObjectTagging",
+            "s3:GetObjectVersionTagging",
+            "s3:PutObject",
+        ],
         Condition={"StringEquals": {TAG: "yes"}},
     )
     client.put_bucket_policy(Bucket=bucket, Policy=policy(text))
@@ -135,6 +141,47 @@ def test_tags_of_another_version_open_nothing(s3: S3, client: Any, stranger: Any
         assert refused(stranger.create_multipart_upload, **source) == DENIED
     assert stranger.get_object(**source, VersionId=first)["Body"].read() == b"1"
     assert refused(stranger.get_object, **source, VersionId=second) == DENIED
+
+
+def test_a_copy_takes_no_tags_that_its_maker_may_not_read(
+    s3: S3, client: Any, stranger: Any, own: str
+) -> None:
+    bucket, (first, second) = versioned(s3, client, {"Tagging": "a=b"}, {"Tagging": "a=c"})
+    source = {"Bucket": bucket, "Key": "k"}
+    of_version = {**source, "VersionId": first}
+    to = {"Bucket": own, "Key": "x"}
+    reads = ["s3:GetObject", "s3:GetObjectVersion"]
+
+    def tags_of_copy() -> list[dict[str, str]]:
+        return list(stranger.get_object_tagging(**to)["TagSet"])
+
+    client.put_bucket_policy(Bucket=bucket, Policy=policy(statement(bucket, reads)))
+    for each in (source, of_version):
+        assert refused(stranger.copy_object, **to, CopySource=each) == DENIED
+        stranger.copy_object(**to, CopySource=each, TaggingDirective="REPLACE", Tagging="own=1")
+        assert tags_of_copy() == [{"Key": "own", "Value": "1"}]
+    text = policy(statement(bucket, [*reads, "s3:GetObjectTagging"]))
+    client.put_bucket_policy(Bucket=bucket, Policy=text)
+    stranger.copy_object(**to, CopySource=source)
+    assert tags_of_copy() == [{"Key": "a", "Value": "c"}]
+    assert refused(stranger.copy_object, **to, CopySource=of_version) == DENIED
+    text = policy(statement(bucket, [*reads, "s3:GetObjectVersionTagging"]))
+    client.put_bucket_policy(Bucket=bucket, Policy=text)
+    stranger.copy_object(**to, CopySource=of_version)
+    assert tags_of_copy() == [{"Key": "a", "Value": "b"}]
+    assert refused(stranger.copy_object, **to, CopySource=source) == DENIED
+    # A list that lets read the key says nothing of its tags; nor is the owner asked less.
+    client.delete_bucket_policy(Bucket=bucket)
+    client.put_object_acl(**source, VersionId=second, ACL="public-read")
+    assert refused(stranger.copy_object, **to, CopySource=source) == DENIED
+    assert client.copy_object(Bucket=bucket, Key="copy", CopySource=source)["CopyObjectResult"]
+    deny = policy(statement(bucket, "s3:GetObjectTagging", Effect="Deny"))
+    client.put_bucket_policy(Bucket=bucket, Policy=deny)
+    assert refused(client.copy_object, Bucket=bucket, Key="copy", CopySource=source) == DENIED
+    # What has no tags is copied by who may read it.
+    client.put_object(Bucket=bucket, Key="plain", Body=b"1", ACL="public-read")
+    stranger.copy_object(**to, CopySource={**source, "Key": "plain"})
+    assert tags_of_copy() == []
 
 
 # --- Parts ------------------------------------------------------------------------------------
@@ -211,7 +258,7 @@ def test_lists_and_tags_of_an_upload_ask_for_more_than_the_upload(
     client.put_object(Bucket=bucket, Key="plain", Body=b"1")
     both = ["s3:PutObjectAcl", "s3:PutObjectTagging"]
     who = {"AWS": stranger_key["project"]}
-    actions = ["s3:PutObject", "s3:GetObject"]
+    actions = ["s3:PutObject", "s3:GetObject", "s3:GetObjectTagging"]
     deny = statement(bucket, both, Effect="Deny")
     client.put_bucket_policy(Bucket=bucket, Policy=policy(deny))
     check_refused(client)

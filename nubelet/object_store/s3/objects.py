@@ -209,6 +209,8 @@ def _copy(asked: Asked) -> Response:
         headers |= {name: value for name, value in given.items() if name != TAGS}
         headers["x-fresh-metadata"] = "true"
     tagged = given.get(TAGS, "") if tagging == "REPLACE" else header(found, TAGS) or ""
+    if tagged and tagging == "COPY":
+        rules.require_tags_of_source(asked, _head_of_source(asked))
     if tagged:
         rules.require_with_write(asked, "PutObjectTagging")
         headers[TAGS] = tagged
@@ -253,12 +255,8 @@ def source_version(found: Response) -> dict[str, str]:
 
 def look_at_source(asked: Asked) -> Response:
     """The HEAD of what is copied: the caller may read it, and the conditions of the copy hold."""
-    account, bucket, key, version = source_of_copy(asked)
-    query = versions.query(asked.store, ObjectPath(account, bucket, key), version)
-    source = asked.call("HEAD", container=bucket, object=key, query=query)
-    source.account = account
     try:
-        found = asked.ask(source)
+        found = asked.ask(_head_of_source(asked))
     except S3Error as error:
         if error.s3_code != "MethodNotAllowed":
             raise
@@ -273,6 +271,14 @@ def look_at_source(asked: Asked) -> Response:
     if conditions.check(_in_order(asks), etag_of(found), _modified(found)) != 200:
         raise S3Error("PreconditionFailed")
     return found
+
+
+def _head_of_source(asked: Asked) -> Call:
+    account, bucket, key, version = source_of_copy(asked)
+    query = versions.query(asked.store, ObjectPath(account, bucket, key), version)
+    source = asked.call("HEAD", container=bucket, object=key, query=query)
+    source.account = account
+    return source
 
 
 def _in_order(asks: Mapping[str, str]) -> Mapping[str, str]:

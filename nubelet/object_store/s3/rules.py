@@ -128,6 +128,16 @@ def require_with_write(asked: Asked, action: str) -> None:
         _without_policy(asked, call, info, "PutObject", acl)
 
 
+def require_tags_of_source(asked: Asked, source: Call) -> None:
+    """Raise AccessDenied unless the caller may also read the tags of what is copied, asked of its
+    own bucket as the HEAD of it was."""
+    action = "GetObjectVersionTagging" if _version(asked, source) else "GetObjectTagging"
+    info = source.container_info()
+    if info is None or not _by_policy(asked, source, info, action):
+        acl = info.metadata.get("x-container-read", "") if info else ""
+        _without_policy(asked, source, info, action, acl)
+
+
 def _is_open(asked: Asked, call: Call) -> bool:
     """Does what was decided before say this too? Who may read a key may read the parts that it is
     made of; nothing else of where they are."""
