@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.s3_calls import S3, clients, clouds, code_of
 
 pytestmark = pytest.mark.functional
+SECURE = "aws:SecureTransport"
 ALL = "http://acs.amazonaws.com/groups/global/AllUsers"
 
 
@@ -345,9 +346,15 @@ def test_conditions_of_policies(s3: S3, client: Any) -> None:
         '{"Statement": []}',
         policy(statement("other-bucket", "s3:GetObject")),
         policy(statement("BUCKET", "ec2:Run")),
+        policy(statement("BUCKET", "s3:GetObjct")),
+        policy(statement("BUCKET", ["s3:GetObject", "s3:Fetch*"])),
+        policy(statement("BUCKET", "s3:")),
         policy(statement("BUCKET", "s3:GetObject", Effect="Maybe")),
         policy(statement("BUCKET", "s3:GetObject", Condition={"Odd": {"aws:SourceIp": "x"}})),
         policy(statement("BUCKET", "s3:GetObject", Condition={"StringEquals": {"odd": "x"}})),
+        policy(statement("BUCKET", "s3:GetObject", Condition={"NotBool": {SECURE: "true"}})),
+        policy(statement("BUCKET", "s3:GetObject", Condition={"NullIfExists": {SECURE: "true"}})),
+        policy(statement("BUCKET", "s3:GetObject", Condition={"stringequals": {SECURE: "x"}})),
         policy(statement("BUCKET", "s3:GetObject", {"Federated": "x"})),
         policy(statement("BUCKET", "s3:GetObject", NotAction="s3:PutObject")),
         policy(statement("BUCKET", "s3:GetObject", Condition={"IpAddress": {"aws:SourceIp": "x"}})),

@@ -18,13 +18,14 @@ from nubelet.object_store.s3.asked import Asked, noted
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import ContainerInfo
 
-# Never set: a refusal, or (None) a document without content, by subresource.
+# Never set: a refusal, or a document without content, by subresource, and what they are called in
+# policies.
 ABSENT = {
-    "replication": "ReplicationConfigurationNotFoundError",
+    "replication": ("ReplicationConfigurationNotFoundError", "ReplicationConfiguration"),
 }
 EMPTY = {
-    "notification": "NotificationConfiguration",
-    "accelerate": "AccelerateConfiguration",
+    "notification": ("NotificationConfiguration", "BucketNotification"),
+    "accelerate": ("AccelerateConfiguration", "AccelerateConfiguration"),
 }
 
 # Of which a bucket may have several, by their ids, and has none: the document that lists them, and
@@ -58,17 +59,17 @@ def remove_none(asked: Asked) -> Response:
 def show_absent(asked: Asked) -> Response:
     """GET of what was never set."""
     asked.require_permitted()
-    for name, code in ABSENT.items():
+    for name, (code, _action) in ABSENT.items():
         if name in asked.query:
             raise S3Error(code, BucketName=asked.bucket)
-    root = next(EMPTY[name] for name in EMPTY if name in asked.query)
+    root = next(EMPTY[name][0] for name in EMPTY if name in asked.query)
     return xml.document(root, {})
 
 
 def refuse(asked: Asked) -> Response:
     """PUT of what cannot be set; an empty document is what there is."""
     asked.require_permitted()
-    for name, root in EMPTY.items():
+    for name, (root, _action) in EMPTY.items():
         if name in asked.query and not len(xml.read(asked.document(), root)):
             return Response(200, b"")
     raise S3Error("NotImplemented")

@@ -105,8 +105,8 @@ _BUCKET: Mapping[tuple[str, str], tuple[Operation, str]] = {
         )
     },
     **{
-        (method, name): (operation, f"{verb}Bucket{name[0].upper()}{name[1:]}")
-        for name in (*configurations.ABSENT, *configurations.EMPTY)
+        (method, name): (operation, f"{verb}{action}")
+        for name, (_absent, action) in (configurations.ABSENT | configurations.EMPTY).items()
         for method, operation, verb in (
             ("GET", configurations.show_absent, "Get"),
             ("PUT", configurations.refuse, "Put"),

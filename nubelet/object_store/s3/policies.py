@@ -22,12 +22,14 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from nubelet.object_store.s3.actions import ACTIONS
 from nubelet.object_store.s3.errors import S3Error
 
 ALLOW, DENY = "Allow", "Deny"
 MOST_BYTES = 20 << 10
 _ARN = "arn:aws:s3:::"
 _SERVICE = "Service"
+_ACTIONS = frozenset(f"s3:{each.lower()}" for each in ACTIONS)
 _ELEMENTS = frozenset(
     ("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource")
 ) | {"NotResource", "Condition"}
@@ -116,10 +118,9 @@ def _check_statement(each: Any, bucket: str) -> None:
             if _SERVICE in each[name] and (each["Effect"], name) != (ALLOW, "Principal"):
                 raise S3Error("MalformedPolicy", "A service can only be allowed something.")
     for name in ("Action", "NotAction"):
-        if name in each and not all(
-            text == "*" or text.lower().startswith("s3:") for text in _texts(each[name])
-        ):
-            raise S3Error("MalformedPolicy", "Policy has invalid action.")
+        for text in _texts(each.get(name, [])):
+            if not _is_action(text.lower()):
+                raise S3Error("MalformedPolicy", f"Policy has invalid action {text}.")
     for name in ("Resource", "NotResource"):
         for text in _texts(each.get(name, [])):
             own = text.removeprefix(_ARN).partition("/")[0]
@@ -129,7 +130,7 @@ def _check_statement(each: Any, bucket: str) -> None:
     if not isinstance(conditions, dict):
         raise S3Error("MalformedPolicy", "Condition must be an object.")
     for operator, wanted in conditions.items():
-        if _operator(operator)[0] is None or not isinstance(wanted, dict):
+        if operator not in _OPERATORS or not isinstance(wanted, dict):
             raise S3Error("MalformedPolicy", f"There is no condition {operator}.")
         for key, values in wanted.items():
             if key.lower() not in _KEYS and not key.lower().startswith(_TAG_KEYS):
@@ -137,6 +138,11 @@ def _check_statement(each: Any, bucket: str) -> None:
             for value in _texts(values, loose=True):
                 if operator.removesuffix("IfExists") in ("IpAddress", "NotIpAddress"):
                     _network(value)
+
+
+def _is_action(text: str) -> bool:
+    """Is it, in lower case, the name of what S3 does, or does it fit some, by `*` and `?`?"""
+    return text == "*" or (text.startswith("s3:") and any(_fits(text, each) for each in _ACTIONS))
 
 
 def _texts(value: Any, *, loose: bool = False) -> list[str]:
@@ -260,9 +266,14 @@ def _is_principal(principals: Sequence[str], facts: Facts) -> bool:
 
 @lru_cache(1024)
 def _pattern(text: str) -> re.Pattern[str]:
-    return re.compile(
-        "".join({"*": ".*", "?": "."}.get(each, re.escape(each)) for each in text), re.DOTALL
+    """`*` for any text, `?` for a character. What is between two `*` is where it is found first,
+    and nowhere else is tried: many of them cost no more."""
+    first, *more = (
+        "".join("." if each == "?" else re.escape(each) for each in part)
+        for part in text.split("*")
     )
+    between = "".join(f"(?>.*?{part})" for part in more[:-1])
+    return re.compile(first + between + "".join(f".*{part}" for part in more[-1:]), re.DOTALL)
 
 
 def _fits(pattern: str, text: str) -> bool:
@@ -316,6 +327,21 @@ _COMPARE: Mapping[str, Callable[[str, str], bool]] = {
     "DateGreaterThan": lambda found, wanted: _moment(found) > _moment(wanted),
     "DateGreaterThanEquals": lambda found, wanted: _moment(found) >= _moment(wanted),
 }
+
+
+_NEGATED = (
+    "StringNotEquals",
+    "StringNotEqualsIgnoreCase",
+    "StringNotLike",
+    "ArnNotEquals",
+    "ArnNotLike",
+    "NumericNotEquals",
+    "DateNotEquals",
+    "NotIpAddress",
+)
+_OPERATORS = frozenset(
+    ["Null"] + [f"{name}{end}" for name in (*_COMPARE, *_NEGATED) for end in ("", "IfExists")]
+)
 
 
 def _operator(name: str) -> tuple[Callable[[str, str], bool] | None, bool, bool]:
