@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import hashlib
+import hmac
+from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 
@@ -12,6 +14,7 @@ from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.signing import Signature
 
 pytestmark = pytest.mark.timeout(30)
+LARGE = b"a" * 8192  # as large as a chunk must be that another follows
 TRAILER = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 
 
@@ -32,7 +35,8 @@ def read(sent: bytes, pieces: int = 1, length: int = 5, more: Mapping[str, str] 
 
 @pytest.mark.parametrize("pieces", [1, 3, 20])
 def test_chunks_are_put_together(pieces: int) -> None:
-    assert read(b"3 \r\nabc\r\n00002;a=b\r\nde\r\n0\r\n\r\n", pieces) == b"abcde"
+    sent = b"2000 \r\n" + LARGE + b"\r\n00002;a=b\r\nde\r\n0\r\n\r\n"
+    assert read(sent, pieces, length=8194) == LARGE + b"de"
     assert read(b"A\r\n0123456789\r\n0\r\n", pieces, length=10) == b"0123456789"
 
 
@@ -53,14 +57,26 @@ def test_a_body_that_ends_within_its_chunks_is_refused(sent: bytes) -> None:
     assert (caught.value.s3_code, caught.value.status) == ("IncompleteBody", 400)
 
 
-@pytest.mark.parametrize("length", [0, 4, 6, 1 << 40])
+@pytest.mark.parametrize("length", [0, 8193, 8195, 1 << 40])
 def test_a_body_with_more_or_less_data_than_it_says_is_refused(length: int) -> None:
     with pytest.raises(S3Error) as caught:
-        read(b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n", length=length)
+        read(b"2000\r\n" + LARGE + b"\r\n2\r\nde\r\n0\r\n\r\n", length=length)
     assert caught.value.s3_code == "IncompleteBody"
     with pytest.raises(S3Error) as caught:  # a last chunk in the middle
         read(b"3\r\nabc\r\n0\r\n2\r\nde\r\n0\r\n\r\n")
     assert caught.value.s3_code == "IncompleteBody"
+
+
+@pytest.mark.parametrize("small", [1, 8191])
+def test_only_the_last_chunk_is_small(small: int) -> None:
+    first = b"2000\r\n" + LARGE + b"\r\n"
+    middle = b"%x\r\n" % small + b"b" * small + b"\r\n"
+    whole = LARGE + b"b" * small
+    assert read(first + middle + b"0\r\n\r\n", length=len(whole)) == whole
+    with pytest.raises(S3Error) as caught:
+        read(first + middle + b"1\r\nc\r\n0\r\n\r\n", length=len(whole) + 1)
+    assert (caught.value.s3_code, caught.value.status) == ("InvalidChunkSizeError", 403)
+    assert caught.value.details == {"Chunk": "3", "BadChunkSize": str(small)}
 
 
 CHUNK, SUM = b"3\r\nabc\r\n0\r\n", b"x-amz-checksum-crc32:NSRBwg==\r\n"
@@ -143,9 +159,17 @@ CHUNKS = [
 ]
 
 
-def signed(chunks: list[tuple[int, bytes]], form: bytes = b"%x;chunk-signature=%s") -> bytes:
+def as_usual(size: int, signature: bytes) -> bytes:
+    return b"%x;chunk-signature=%s" % (size, signature)
+
+
+def signed(
+    chunks: list[tuple[int, bytes]], first_line: Callable[[int, bytes], bytes] = as_usual
+) -> bytes:
     """The data of the example's upload, in chunks that are signed so."""
-    sent = b"".join(form % (size, each) + b"\r\n" + b"a" * size + b"\r\n" for size, each in chunks)
+    sent = b"".join(
+        first_line(size, each) + b"\r\n" + b"a" * size + b"\r\n" for size, each in chunks
+    )
     signature = Signature(
         "AKIAIOSFODNN7EXAMPLE",
         lambda secret: True,
@@ -162,16 +186,77 @@ def signed(chunks: list[tuple[int, bytes]], form: bytes = b"%x;chunk-signature=%
 
 @pytest.mark.parametrize("form", [b"%x;chunk-signature=%s", b"%X ; chunk-signature = %s "])
 def test_signatures_of_chunks_are_checked(form: bytes) -> None:
-    assert signed(CHUNKS, form) == b"a" * 66560
+    assert signed(CHUNKS, lambda *both: form % both) == b"a" * 66560
 
 
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_chunk_with_another_signature_is_refused(place: int) -> None:
     size, signature = CHUNKS[place]
-    for wrong in (b"", signature[:-1] + b"0", CHUNKS[place - 1][1]):
+    for wrong in (signature[:-1] + b"0", CHUNKS[place - 1][1]):
         with pytest.raises(S3Error) as caught:
             signed([*CHUNKS[:place], (size, wrong), *CHUNKS[place + 1 :]])
-        assert caught.value.s3_code == "SignatureDoesNotMatch"
+        assert (caught.value.s3_code, caught.value.status) == ("SignatureDoesNotMatch", 403)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_chunk_without_a_signature_is_malformed(place: int) -> None:
+    size, signature = CHUNKS[place]
+    for wrong in (b"", signature[:-1], signature + b"0", b"g" * 64, b"\xe9" * 64):
+        with pytest.raises(S3Error) as caught:
+            signed([*CHUNKS[:place], (size, wrong), *CHUNKS[place + 1 :]])
+        assert (caught.value.s3_code, caught.value.status) == ("InvalidRequest", 400)
+
+
+@pytest.mark.parametrize("form", [b"%x", b"%x;", b"%x;signature=%s", b"%x;%s", b";chunk-signature"])
+def test_signed_chunks_name_their_size_and_signature(form: bytes) -> None:
+    given = form.count(b"%")
+    with pytest.raises(S3Error) as caught:
+        signed(CHUNKS, lambda *both: form % both[:given])
+    assert (caught.value.s3_code, caught.value.status) == ("InvalidRequest", 400)
+
+
+@pytest.mark.parametrize("more", [1, -1, 1000, -1000])
+def test_a_signed_chunk_that_is_not_as_long_as_it_says_is_malformed(more: int) -> None:
+    """Before anything is said of its signature, which cannot fit."""
+    sizes = iter([65536 + more, 1024 - more, 0])
+    with pytest.raises(S3Error) as caught:
+        signed(CHUNKS, lambda size, each: b"%x;chunk-signature=%s" % (next(sizes), each))
+    assert (caught.value.s3_code, caught.value.status) == ("InvalidRequest", 400)
+
+
+@pytest.mark.parametrize("size", [65537, 66560])
+def test_signed_chunks_that_end_too_soon_are_incomplete(size: int) -> None:
+    with pytest.raises(S3Error) as caught:
+        signed(CHUNKS[:1], lambda _size, each: as_usual(size, each))
+    assert (caught.value.s3_code, caught.value.status) == ("IncompleteBody", 400)
+
+
+@pytest.mark.parametrize(
+    ("behind", "code"),
+    [
+        (b"", "MalformedTrailerError"),
+        (b"x-amz-trailer-signature:\r\n", "MalformedTrailerError"),
+        (b"x-amz-trailer-signature:abc\r\n", "MalformedTrailerError"),
+        (b"x-amz-trailer-signature:" + b"0" * 64 + b"\r\n", "SignatureDoesNotMatch"),
+    ],
+)
+def test_a_signed_trailer_has_a_signature(behind: bytes, code: str) -> None:
+    signature = Signature(
+        "access",
+        lambda secret: True,
+        payload="STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
+        seed=SEED,
+        moment="20130524T000000Z",
+        scope="20130524/us-east-1/s3/aws4_request",
+    )
+    empty = hashlib.sha256().hexdigest()
+    lines = ("AWS4-HMAC-SHA256-PAYLOAD", signature.moment, signature.scope, SEED, empty, empty)
+    own = hmac.new(b"key", "\n".join(lines).encode(), "sha256").hexdigest()
+    sent = as_usual(0, own.encode()) + b"\r\n" + SUM.replace(b"NSRBwg", b"AAAAAA") + behind
+    headers = {"x-amz-decoded-content-length": "0", **SAYS}
+    with pytest.raises(S3Error) as caught:
+        list(Upload(headers, lambda size: iter([sent]), signature, b"key").pieces(1 << 16))
+    assert caught.value.s3_code == code
 
 
 def test_trailers_that_nobody_announced_are_not_collected() -> None:

@@ -33,6 +33,7 @@ _PAYLOADS = (
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
     "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER",
 )
+SMALLEST_CHUNK_BYTES = 8 << 10  # but for the last with data
 _EMPTY = hashlib.sha256().hexdigest()
 _LONGEST_LINE = 16 << 10
 _LONGEST_BODY = 10**14
@@ -137,11 +138,13 @@ class Upload:
         reader, expected = _Reader(self._body(size)), int(self.length or 0)
         is_signed = "HMAC" in self._payload
         previous = self._signature.seed if self._signature else ""
+        number, size_before = 0, SMALLEST_CHUNK_BYTES
         while True:
             line, _, extension = reader.line().partition(b";")
             if not _SIZE.fullmatch(line):  # RFC 9112, 7.1.1: there may be blanks before `;` and `=`
                 raise S3Error("InvalidRequest", "A chunk has no size.")
             left = int(line, 16)
+            signature = _signature_of(extension) if is_signed else ""
             digest = hashlib.sha256()
             is_last = left == 0
             expected -= left
@@ -150,20 +153,24 @@ class Upload:
                 raise _other_length(str(length), str(length - expected))
             if is_last and expected:
                 raise S3Error("IncompleteBody", "x-amz-decoded-content-length is another.")
+            number += 1  # as Amazon does: of the chunk before which the one is that is too small
+            if not is_last and size_before < SMALLEST_CHUNK_BYTES:
+                raise S3Error(
+                    "InvalidChunkSizeError", Chunk=str(number), BadChunkSize=str(size_before)
+                )
+            size_before = left
             while left:
                 piece = reader.some(left)
                 left -= len(piece)
                 digest.update(piece)
                 yield piece
+            if not is_last and reader.line():
+                raise S3Error("InvalidRequest", "A chunk does not end where it should.")
             if is_signed:
-                name, _, value = extension.decode("latin-1").partition("=")
-                signature = value.strip() if name.strip() == "chunk-signature" else ""
                 previous = self._next(previous, signature, digest.hexdigest())
             if is_last:
                 self._trailer(reader, previous, is_signed)
                 return
-            if reader.line():
-                raise S3Error("InvalidRequest", "A chunk does not end where it should.")
 
     def _next(self, previous: str, signature: str, digest: str) -> str:
         """The signature of a chunk, checked."""
@@ -197,6 +204,8 @@ class Upload:
         signature = lines.pop("x-amz-trailer-signature", "")
         if is_signed and "TRAILER" in self._payload:
             assert self._signature is not None
+            if not _is_hex(signature):
+                raise S3Error("MalformedTrailerError", "The signature of the trailer is missing.")
             canonical = "".join(f"{name}:{value}\n" for name, value in lines.items())
             digest = hashlib.sha256(canonical.encode("latin-1")).hexdigest()
             text = "\n".join(
@@ -255,6 +264,14 @@ def _other_length(expected: str, provided: str) -> S3Error:
         NumberBytesExpected=expected,
         NumberBytesProvided=provided,
     )
+
+
+def _signature_of(extension: bytes) -> str:
+    """The signature behind the size of a chunk; raises InvalidRequest where there is none."""
+    name, _, value = extension.decode("latin-1").partition("=")
+    if name.strip() != "chunk-signature" or not _is_hex(value.strip()):
+        raise S3Error("InvalidRequest", "A chunk has no chunk-signature of 64 digits.")
+    return value.strip()
 
 
 def _is_hex(text: str) -> bool:

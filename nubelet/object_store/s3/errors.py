@@ -34,6 +34,7 @@ _STATUS = {
     ),
     "InvalidBucketState": (409, "The request does not fit the state of the bucket."),
     "InvalidBucketName": (400, "The bucket name is not valid."),
+    "InvalidChunkSizeError": (403, "Only the last chunk may have less than 8,192 bytes."),
     "InvalidDigest": (400, "Content-MD5 is not valid."),
     "InvalidEncryptionAlgorithmError": (400, "The encryption algorithm must be AES256."),
     "InvalidLocationConstraint": (400, "The location constraint is none of the regions there are."),
