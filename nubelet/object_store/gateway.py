@@ -75,6 +75,8 @@ def _at_root(request: Request) -> Request:
 
 
 def _call(ctx: Context, request: Request) -> Call:
+    if request.stalled:
+        raise request.stalled
     if request.method not in METHODS:
         raise MethodNotAllowed(f"{request.method} is not allowed.")
     return Call(

@@ -31,6 +31,7 @@ from nubelet.kernel.errors import (
     BadRequest,
     MethodNotAllowed,
     NotFound,
+    RequestTimeout,
     ServiceUnavailable,
     Unauthorized,
     UnsupportedMediaType,
@@ -209,7 +210,7 @@ class _Exchange:
             if not stream:
                 request.raw = await self.body.read(self.app.limits.body_bytes)
             else:
-                await self.body.prefetch()
+                await self._prefetch(request)
             pool = (
                 self.app.stream_pool
                 if stream
@@ -222,6 +223,15 @@ class _Exchange:
             return self._failed(error)
         except ClientGone:
             return Response(499)
+
+    async def _prefetch(self, request: Request) -> None:
+        """A gateway refuses in words of its own, also a body that stands still."""
+        try:
+            await self.body.prefetch()
+        except RequestTimeout as error:
+            if self.mounted is None or not self.mounted.gateway:
+                raise
+            request.stalled = error
 
     def _find_service(self) -> _Mounted:
         """Whose request is it: who claims it by its headers, or by the first part of its path, or

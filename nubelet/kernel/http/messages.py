@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
 
-from nubelet.kernel.errors import BadRequest
+from nubelet.kernel.errors import BadRequest, RequestTimeout
 
 Query = dict[str, list[str]]
 # What stands unescaped in the path of a URL (RFC 3986, 3.3).
@@ -75,6 +75,7 @@ class Request:
     params: what the path's braces matched. headers: lower-case names. body: decoded JSON, None
     without one. `chunks(size)` iterates over a streamed body (routes with `stream=True`).
     path: as the user wrote it, with mount and version prefix; base: those two alone.
+    stalled: the body stood still before it was all there; a gateway says so before anything else.
     """
 
     method: str
@@ -90,6 +91,7 @@ class Request:
     raw_path: bytes = b""  # below the mount, as sent: for gateways only
     raw_query: bytes = b""  # as sent: for gateways only
     base_url: str = ""  # scheme://host:port + mount + version prefix
+    stalled: RequestTimeout | None = None  # for gateways only: who else is asked is not called
 
     def first(self, name: str, default: str | None = None) -> str | None:
         """The first value of a query parameter."""

@@ -180,6 +180,8 @@ def serve(ctx: Context, request: Request) -> Response:
 
 
 def _asked(ctx: Context, request: Request, path: bytes, host_bucket: str) -> Asked:
+    if request.stalled:
+        raise request.stalled
     signed = signers.identify(ctx, request, host_bucket)
     ctx.credentials = signed.credentials if signed else ANONYMOUS
     bucket, key = _names(path)
