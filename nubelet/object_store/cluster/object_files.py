@@ -66,6 +66,14 @@ class NodeObjectFiles(ObjectFiles):
         folder = f"{self._root(policy)}/{part}/{digest[-3:]}/{digest}"
         return f"{folder}/{name}" if name else folder
 
+    def age_of(self, policy: int, place: str, now: float) -> float:
+        """For how many seconds the last PUT or DELETE of an object has been here; 0 without one."""
+        newest = self.state(policy, place).newest
+        with suppress(FileNotFoundError):
+            if newest is not None:
+                return now - os.stat(f"{self.folder_of(policy, place)}/{newest}").st_mtime
+        return 0.0
+
     def take(
         self, policy: int, place: str, name: str, metadata: Metadata, body: Iterable[bytes]
     ) -> None:

@@ -100,17 +100,14 @@ class _Pass:
     def _is_over(
         self, device: Device, policy: int, place: str, name: FragmentName, metadata: Metadata
     ) -> bool:
+        written, deleted = metadata.get("x-backend-data-timestamp", ""), metadata.get("deleted", "")
+        if name.timestamp < written or name.timestamp <= deleted:
+            # Who opened the object before shall be able to read it to its end, however late a
+            # replicator brought the news of it here.
+            return device.objects.age_of(policy, place, self._now) > 2 * self._timing.pass_seconds
+        # A write that never came to its manifest.
         age = device.fragments.age_of(policy, place, name, self._now)
-        if "deleted" in metadata and name.timestamp <= metadata["deleted"]:
-            decided = metadata["deleted"]
-        elif name.timestamp < metadata.get("x-backend-data-timestamp", ""):
-            decided = metadata["x-backend-data-timestamp"]
-        else:
-            named = name.timestamp == metadata.get("x-backend-data-timestamp")
-            # A write that never came to its manifest.
-            return not named and age > self._timing.reclaim_seconds
-        # Who opened the object before shall be able to read it to its end.
-        return self._now - float(decided) > 2 * self._timing.pass_seconds
+        return name.timestamp != written and age > self._timing.reclaim_seconds
 
     # --- What is elsewhere --------------------------------------------------------------------
 
