@@ -151,6 +151,7 @@ class World:
         (cluster / "cluster.toml").write_text(
             f'hash_words = "words"\nkey = "{"k" * 32}"\n'
             "[timing]\nshun_seconds = 0.0\nanswer_seconds = 60.0\nupdate_seconds = 60.0\n"
+            "update_pass_seconds = 60.0\n"  # nobody is given up on because the machine is busy
         )
         builder = RingBuilder(2, 3, 0)
         self.servers: list[Server] = []

@@ -68,7 +68,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     audit_pass_seconds: float = 1800.0
     """How often everything is read again."""
     update_pass_seconds: float = 5.0
-    """How often what listings must still learn is sent."""
+    """How often what listings must still learn is sent, and how long that waits for slow nodes."""
     reap_delay_seconds: float = 0.0
     """How long the objects of a deleted account are kept."""
     reclaim_seconds: float = 7 * 86400

@@ -4,7 +4,8 @@
                     containers/...  objects[-N]/...  tmp/  locks/    as storage/local.py has them
                     fragments-N/...       of erasure-coded objects (fragment_files.py)
                     changed/<hash>        containers whose account must learn
-                    updates/<random>      what listings on other nodes must still learn
+                    updates/<random>      what listings on other nodes must still learn; those that
+                                          know are marked in the name (daemons/updater.py)
                     quarantined/          what was found damaged
                     promises/             to writers with conditions (promises.py)
 
@@ -115,17 +116,19 @@ class Device:
 
     # --- Queues -----------------------------------------------------------------------------
 
-    def queue(self, update: Update) -> None:
-        """Remember, durably, what a listing must learn."""
+    def queue(self, update: Update) -> str:
+        """Remember, durably, what a listing must learn; its path."""
+        path = f"{self.folder}/updates/{secrets.token_hex(12)}"
         file = Writing(self.objects.temporary, ".update")
         try:
             file.write(msgspec.json.encode(update))
             os.fsync(file.descriptor)
-            os.rename(file.path, f"{self.folder}/updates/{secrets.token_hex(12)}")
+            os.rename(file.path, path)
         finally:
             file.done()  # what did not come so far
             file.close()
         sync_folders(f"{self.folder}/updates", 1)
+        return path
 
     def queued(self) -> Iterator[tuple[str, Update]]:
         """What listings must still learn, each with its path; remove that when it was told."""
@@ -141,17 +144,16 @@ class Device:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
             os.close(os.open(f"{self.folder}/changed/{digest}", flags, 0o600))
 
-    def take_changed(self) -> Iterator[str]:
-        """Containers whose totals are news. A change from now on notes it again; when the loop
-        comes back the note is gone."""
+    def take_changed(self) -> Iterator[tuple[str, str]]:
+        """Containers whose totals are news, each with the path of its note; remove that when it was
+        told. A change from now on makes a note of its own."""
         with suppress(FileNotFoundError):
             for name in os.listdir(f"{self.folder}/changed"):
                 digest = name.partition(".")[0]
                 taken = f"{self.folder}/changed/{digest}.{secrets.token_hex(4)}"
                 with suppress(FileNotFoundError):
                     os.rename(f"{self.folder}/changed/{name}", taken)
-                    yield digest
-                    os.unlink(taken)
+                    yield digest, taken
 
     # --- Damage -----------------------------------------------------------------------------
 

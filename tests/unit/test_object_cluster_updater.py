@@ -1,0 +1,203 @@
+"""The updaters of a node, beside nodes that do not answer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from nubelet.object_store.cluster import wire
+from nubelet.object_store.cluster.client import Address
+from nubelet.object_store.cluster.configuration import Cluster
+from nubelet.object_store.cluster.daemons import updater
+from nubelet.object_store.cluster.devices import Update
+from nubelet.object_store.cluster.listing_calls import open_listing
+from nubelet.object_store.cluster.node import Node
+from nubelet.object_store.ring import RingBuilder
+from nubelet.object_store.storage import timestamps
+from nubelet.object_store.storage.containers import ObjectRow
+from tests.object_cluster import eventually
+
+# The device of the node itself is on another one: it holds no listing of those that it tells.
+_SLOW, _OTHERS = ("127.0.0.1", 1), {("127.0.0.1", 2), ("127.0.0.1", 3)}
+_COUNT = 20
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    folder = tmp_path / "cluster"
+    folder.mkdir()
+    # A pass waits for nobody but those that a test lets go on.
+    (folder / "cluster.toml").write_text(
+        f'hash_words = "words"\nkey = "{"k" * 32}"\n[timing]\nupdate_pass_seconds = 600\n'
+    )
+    builder = RingBuilder(2, 3, 0)
+    for port in (1, 2, 3):
+        builder.add(region=1, zone=port, ip="127.0.0.1", port=port, device="d0", weight=1)
+    builder.rebalance(seed=1)
+    for name in ("account", "container", "object"):
+        builder.ring().save(folder / f"{name}.ring")
+    (tmp_path / "devices" / "d9").mkdir(parents=True)
+    made = Node(Cluster(folder), tmp_path / "devices", "127.0.0.1", 9)
+    yield made
+    made.close()
+
+
+class Told:
+    """What other nodes were told, instead of nodes; `slow` is what the slow one does with it."""
+
+    def __init__(self, slow: Callable[[], object]) -> None:
+        self.slow = slow
+        self.calls: list[tuple[Address, str, str]] = []
+
+    def call(self, address: Address, name: str, arguments: Any, *_: Any, **__: Any) -> None:
+        if address == _SLOW:
+            self.slow()
+        what = arguments.rows[0].name if name == "container_merge" else arguments.container
+        self.calls.append((address, name, what))
+
+    def to(self, address: Address) -> list[str]:
+        return sorted(what for to, _, what in self.calls if to == address)
+
+
+def _queue(node: Node, container: str = "c") -> list[str]:
+    names = [f"o{number:02}" for number in range(_COUNT)]
+    now = timestamps.now()
+    for name in names:
+        row = ObjectRow(name, now, now, 1, "a/b", "e", 0, 0)
+        node.devices.get("d9").queue(Update(account="a", container=container, row=row))
+    return names
+
+
+def _make_containers(node: Node) -> list[str]:
+    """Containers of the account "a", which does not know of them."""
+    device = node.devices.get("d9")
+    names = [f"c{number:02}" for number in range(_COUNT)]
+    for name in names:
+        digest = device.hash("a", name)
+        with open_listing(node, device, "containers", digest) as file:
+            file.put("a", name, timestamps.now(), {}, None, 0)  # type: ignore[call-arg, arg-type]
+        device.changed(digest)
+    return names
+
+
+def _waiting(node: Node, folder: str = "updates") -> list[Path]:
+    return list(Path(node.devices.get("d9").folder, folder).iterdir())
+
+
+@pytest.mark.parametrize(
+    ("run", "make"), [(updater.run, _queue), (updater.report, _make_containers)]
+)
+def test_a_slow_node_keeps_nobody_else_waiting(
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Node], dict[str, float]],
+    make: Callable[[Node], list[str]],
+) -> None:
+    go_on = threading.Event()
+    told = Told(lambda: go_on.wait(600))
+    monkeypatch.setattr(node.client, "call", told.call)
+    names = make(node)
+    figures: list[dict[str, float]] = []
+    one_pass = threading.Thread(target=lambda: figures.append(run(node)))
+    one_pass.start()
+    try:
+
+        def others_know() -> None:
+            assert all(told.to(address) == names for address in _OTHERS)
+
+        eventually(others_know, 60)
+        assert told.to(_SLOW) == []
+    finally:
+        go_on.set()
+        one_pass.join(60)
+    assert told.to(_SLOW) == names
+    assert figures == [{"told": _COUNT, "waiting": 0}]
+    assert _waiting(node) == _waiting(node, "changed") == []
+
+
+@pytest.mark.parametrize(
+    ("run", "make", "folder"),
+    [(updater.run, _queue, "updates"), (updater.report, _make_containers, "changed")],
+)
+def test_a_pass_ends_though_a_node_does_not_answer(
+    node: Node,
+    monkeypatch: pytest.MonkeyPatch,
+    run: Callable[[Node], dict[str, float]],
+    make: Callable[[Node], list[str]],
+    folder: str,
+) -> None:
+    go_on = threading.Event()
+    told = Told(lambda: go_on.wait(600))
+    monkeypatch.setattr(node.client, "call", told.call)
+    node.cluster.timing = msgspec.structs.replace(node.cluster.timing, update_pass_seconds=0.2)
+    names = make(node)
+    try:
+        began = time.monotonic()
+        assert run(node) == {"told": 0, "waiting": _COUNT}
+        assert time.monotonic() - began < 300
+        assert len(_waiting(node, folder)) == _COUNT
+    finally:
+        go_on.set()
+
+    def all_know() -> None:
+        run(node)
+        assert _waiting(node, folder) == []
+
+    eventually(all_know, 60)
+    assert set(told.to(_SLOW)) == set(names)
+
+
+def test_who_knows_is_not_told_again(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise wire.NodeFailed("unreachable")
+
+    told = Told(fail)
+    monkeypatch.setattr(node.client, "call", told.call)
+    names = _queue(node)
+    for _ in range(2):
+        assert updater.run(node) == {"told": 0, "waiting": _COUNT}
+        assert len(_waiting(node)) == _COUNT
+        assert all(told.to(address) == names for address in _OTHERS)
+    told.slow = lambda: None
+    assert updater.run(node) == {"told": _COUNT, "waiting": 0}
+    assert all(told.to(address) == names for address in {_SLOW} | _OTHERS)
+    assert _waiting(node) == []
+
+
+def test_what_a_container_that_is_gone_should_learn_is_forgotten(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise wire.NodeFailed("unreachable")
+
+    told = Told(fail)
+    monkeypatch.setattr(node.client, "call", told.call)
+    names = _queue(node)
+    old = time.time() - node.cluster.timing.reclaim_seconds - 1
+    for path in _waiting(node):
+        os.utime(path, (old, old))
+    updater.run(node)
+    assert all(told.to(address) == names for address in _OTHERS)
+    assert _waiting(node) == []
+
+
+def test_what_a_shard_keeps_it_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    shards: list[tuple[Address, str, str]] = []
+
+    def call(address: Address, name: str, arguments: Any, *_: Any, **__: Any) -> None:
+        if arguments.account == "a":
+            raise wire.Moved(".shards_a", f"s{arguments.container}")
+        shards.append((address, arguments.container, arguments.rows[0].name))
+
+    monkeypatch.setattr(node.client, "call", call)
+    names = _queue(node)
+    updater.run(node)
+    assert _waiting(node) == []
+    assert set(shards) == {(to, "sc", name) for to in {_SLOW} | _OTHERS for name in names}
