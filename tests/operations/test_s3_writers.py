@@ -232,6 +232,46 @@ def test_of_a_delete_and_another_change_that_expect_the_same_one_happens(
     assert writes == [KEY]
 
 
+@pytest.mark.parametrize("state", ["", "Enabled", "Suspended"])
+@pytest.mark.parametrize("moment", ["after the look", "before the name is emptied"])
+def test_of_two_deletes_that_expect_the_same_one_happens(
+    api: Api, monkeypatch: pytest.MonkeyPatch, state: str, moment: str
+) -> None:
+    """The other one is done wholly in between: there is nothing any more that could be taken."""
+    if state:
+        bucket(api, "Enabled")
+        bucket(api, state)
+    else:
+        api("PUT", f"/{BUCKET}")
+    etag = objects.put(ask(api, "PUT", "k", b"seen")).headers["ETag"]
+    module, name = {
+        "after the look": (preconditions, "check"),
+        "before the name is emptied": (versions, "state"),
+    }[moment]
+    usual, others = getattr(module, name), []
+
+    def remove() -> dict[str, str]:
+        return removing.remove(ask(api, "DELETE", "k"), "k", "", {"if-match": etag})
+
+    def then_delete(*what: Any) -> Any:
+        found = usual(*what)
+        patched.undo()
+        others.append(remove())
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, then_delete)
+        assert refused(remove) in MISSED
+    assert body(api) is None
+    markers = [each for each in versions.of_key(api.store, KEY) if each.is_marker]
+    told = [each.get("x-amz-version-id") for each in others]
+    if state == "Enabled":
+        assert [each.id for each in markers] == told
+    else:
+        assert len(markers) == (1 if state else 0)
+        assert told == [versions.NULL if state else None]
+
+
 def test_what_a_killed_delete_with_a_condition_left_is_nothing_and_goes(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -147,6 +147,8 @@ def _of_one() -> Iterator[None]:
 def _suspended(at: Asked, seen: Timestamp | None, *, takes: bool) -> dict[str, str]:
     """Versions are not kept any more: a delete marker is the null version now."""
     there, now = versions.under_name(at.store, at.path), timestamps.now()
+    if seen and there is None:  # somebody else deleted what it was asked of
+        raise S3Error("PreconditionFailed")
     marker = parts.decided(
         at.call(
             "PUT",
