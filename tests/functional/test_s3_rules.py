@@ -71,14 +71,30 @@ def upload(client: Any, bucket: str, key: str, body: bytes) -> None:
     )
 
 
-def swift(s3: S3, method: str, path: str, **headers: str) -> httpx.Response:
+def asked_of_swift(s3: S3, method: str, path: str, **headers: str) -> httpx.Response:
     """A request of the administrator's by Swift."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     base = f"/object-store/v1/AUTH_{s3.key['project']}"
     with s3.cloud.client() as caller:
-        answer = caller.request(method, base + path, headers=names)
+        return caller.request(method, base + path, headers=names)
+
+
+def swift(s3: S3, method: str, path: str, **headers: str) -> httpx.Response:
+    """The same, which is not refused."""
+    answer = asked_of_swift(s3, method, path, **headers)
     assert answer.status_code < 300, answer.text
     return answer
+
+
+def token_of(s3: S3, key: dict[str, str]) -> str:
+    """A token of the administrator's for the project of a key."""
+    scope = {"project": {"id": key["project"]}}
+    identity = {"methods": ["token"], "token": {"id": s3.token}}
+    with s3.cloud.client() as caller:
+        body = {"auth": {"identity": identity, "scope": scope}}
+        answer = caller.post("/identity/v3/auth/tokens", json=body)
+    assert answer.status_code == 201, answer.text
+    return str(answer.headers["x-subject-token"])
 
 
 # --- Versions ---------------------------------------------------------------------------------
@@ -305,9 +321,57 @@ def test_lists_of_swift_are_public_too(
     assert found == (400, "InvalidBucketName")
     assert client.get_object(**key)["Body"].read() == b"1"
     named = f"{stranger_key['project']}:*"
-    swift(s3, "POST", f"/{bucket}", X_Container_Read=f".r:*,{named}")
+    lists = {"X_Container_Read": f".r:*,{named}"}
+    assert asked_of_swift(s3, "POST", f"/{bucket}", **lists).status_code == 403
+    client.put_public_access_block(
+        Bucket=bucket, PublicAccessBlockConfiguration=dict.fromkeys(names[1:], True)
+    )
+    swift(s3, "POST", f"/{bucket}", **lists)
     assert stranger.get_object(**key)["Body"].read() == b"1"
     assert httpx.get(f"{url}/k", headers={"Referer": "http://x"}).status_code == 403
+
+
+def test_a_public_access_block_holds_for_lists_of_swift(
+    s3: S3, client: Any, stranger_key: dict[str, str]
+) -> None:
+    bucket = s3.bucket(client)
+    upload(client, bucket, "k", b"1")
+    named = f"{stranger_key['project']}:*"
+    lists = {"X_Container_Read": f".r:*,.rlistings,*:*,{named}"}
+    swift(s3, "POST", f"/{bucket}", **lists)
+    part = swift(s3, "GET", f"/{bucket}+segments?prefix=parts/").text.strip()
+    base = f"{s3.cloud.url}/object-store/v1/AUTH_{s3.key['project']}"
+    urls = (f"{base}/{bucket}", f"{base}/{bucket}/k", f"{base}/{bucket}+segments/{part}")
+    with_token = {"X-Auth-Token": token_of(s3, stranger_key)}
+
+    def statuses(**headers: str) -> list[int]:
+        return [httpx.get(each, headers=headers, timeout=60).status_code for each in urls]
+
+    def block(*names: str) -> None:
+        on = dict.fromkeys(names, True)
+        client.put_public_access_block(Bucket=bucket, PublicAccessBlockConfiguration=on)
+
+    assert statuses() == statuses(**with_token) == [200, 200, 200]
+    block("IgnorePublicAcls")
+    assert statuses() == statuses(Referer="http://x") == [401, 401, 401]
+    assert statuses(**with_token) == [200, 200, 200]  # it is named, too
+    swift(s3, "POST", f"/{bucket}", X_Container_Read=".r:*,.rlistings,*:*")
+    assert statuses(**with_token) == [403, 403, 403]
+    block("BlockPublicAcls")
+    assert statuses() == [200, 200, 200]  # what was set before is as it was
+    for public in (".r:*", ".r:.example.com,.rlistings", "*:*", f"{named},*:*"):
+        for method in ("POST", "PUT"):
+            answer = asked_of_swift(s3, method, f"/{bucket}", X_Container_Read=public)
+            assert answer.status_code == 403
+            assert "BlockPublicAcls" in answer.text
+    assert asked_of_swift(s3, "POST", f"/{bucket}", X_Container_Write="*:*").status_code == 403
+    swift(s3, "POST", f"/{bucket}", X_Container_Read=f"{named},.r:-bad.example")
+    assert statuses() == [401, 401, 401]
+    assert statuses(**with_token) == [200, 200, 200]
+    swift(s3, "POST", f"/{bucket}", X_Container_Read="")
+    client.delete_public_access_block(Bucket=bucket)
+    swift(s3, "POST", f"/{bucket}", **lists)
+    assert statuses() == [200, 200, 200]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from nubelet.kernel.http.messages import Response
 from nubelet.object_store import limits
 from nubelet.object_store.api import accounts, answers, listing_formats
 from nubelet.object_store.call import Call
-from nubelet.object_store.features import acls
+from nubelet.object_store.features import acls, public_access
 from nubelet.object_store.storage import ContainerInfo, Missing, NotEmpty, timestamps
 
 FURTHER = (
@@ -101,6 +101,8 @@ def _changes(call: Call) -> dict[str, str]:
     changes = answers.change(headers, "container", FURTHER)
     if call.authority is not None and not call.is_owner:
         changes = {name: changes[name] for name in changes if name not in answers.OWNER_HEADERS}
+    if call.authority is not None:
+        public_access.check(call, changes)
     info = call.container_info()
     accounts.check_total((info.metadata if info else {}) | changes, "container")
     return changes

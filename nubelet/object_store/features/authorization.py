@@ -18,7 +18,7 @@ from nubelet.kernel.context import Credentials
 from nubelet.kernel.errors import ApiError, BadRequest, Forbidden, Unauthorized
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import Call, Proceed
-from nubelet.object_store.features import acls
+from nubelet.object_store.features import acls, public_access
 
 PREFIX, SERVICE_PREFIX = "AUTH_", "SERVICE_"
 OPERATORS = frozenset(("admin", "member"))
@@ -70,7 +70,7 @@ def decide(call: Call, acl: str) -> None:
         call.is_owner = False
     if call.is_read and not (call.object and call.method == "GET") and call.ctx.allows("monitor"):
         return  # monitors see what there is, not what is in it
-    parsed = acls.parse(acl)
+    parsed = acls.parse(public_access.in_force(call, acl))
     if _allowed_from(call, parsed) or _granted(credentials, parsed.groups):
         return
     if credentials.user_id and _granted_by_account(call):

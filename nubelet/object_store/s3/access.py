@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import ACCESS_LISTS, header
 from nubelet.object_store.features import acls
+from nubelet.object_store.features.public_access import blocked
 from nubelet.object_store.s3 import grants, objects, owners, policies, rules, xml
 from nubelet.object_store.s3.asked import Asked, noted
 from nubelet.object_store.s3.errors import S3Error
@@ -88,7 +89,7 @@ def check(info: ContainerInfo | None, found: grants.Grants, own: str) -> None:
         each != (f"{grants.PROJECT}{own}", "FULL_CONTROL") for each in found
     ):
         raise S3Error("AccessControlListNotSupported")
-    if "BlockPublicAcls" in rules.blocked(info) and any(each.is_public for each in found):
+    if "BlockPublicAcls" in blocked(info) and any(each.is_public for each in found):
         raise S3Error("AccessDenied", "The bucket's public access block refuses public lists.")
 
 
@@ -125,7 +126,7 @@ def update_policy(asked: Asked) -> Response:
         asked.note(policy="")
         return Response(204)
     text = policies.check(asked.document(), asked.bucket)
-    if "BlockPublicPolicy" in rules.blocked(info) and policies.is_public(text):
+    if "BlockPublicPolicy" in blocked(info) and policies.is_public(text):
         raise S3Error("AccessDenied", "The bucket's public access block refuses public policies.")
     asked.note(policy=text)
     owners.take(asked.store, asked.bucket, asked.account)
@@ -153,7 +154,7 @@ def show_public_block(asked: Asked) -> Response:
     info = asked.require_permitted()
     if not noted(info, "public"):
         raise S3Error("NoSuchPublicAccessBlockConfiguration", BucketName=asked.bucket)
-    on = rules.blocked(info)
+    on = blocked(info)
     return xml.document("PublicAccessBlockConfiguration", {name: name in on for name in _SWITCHES})
 
 

@@ -7,14 +7,14 @@ grants of the bucket and of the key. Everything else is refused.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 from nubelet.kernel import clock
 from nubelet.kernel.errors import ApiError
 from nubelet.object_store.call import Call, header
-from nubelet.object_store.features import acls, authorization, slo
+from nubelet.object_store.features import authorization, slo
+from nubelet.object_store.features.public_access import blocked
 from nubelet.object_store.features.version_names import shown, visible
 from nubelet.object_store.s3 import grants, names, policies, versions
 from nubelet.object_store.s3.errors import S3Error
@@ -95,8 +95,6 @@ def _without_policy(
 ) -> None:
     """By roles, lists and grants; raises what refuses it."""
     usual = acl if action in _READS | _LISTS | _WRITES else ""
-    if usual and "IgnorePublicAcls" in _blocked_at(call, info):
-        usual = acls.without_public(usual)
     try:
         authorization.decide(call, usual)
         if not call.is_owner and action not in _READS | _LISTS | _WRITES and not call.is_read:
@@ -195,18 +193,6 @@ def _by_policy(asked: Asked, call: Call, info: ContainerInfo, action: str) -> bo
         is_restricted = "RestrictPublicBuckets" in blocked(info) and policies.is_public(text)
         return not is_restricted or authorization.is_member(call.ctx.credentials, call.account)
     return False
-
-
-def blocked(info: ContainerInfo) -> set[str]:
-    """The switches of the bucket's public access block that are on."""
-    return set(json.loads(info.metadata.get(f"{NOTED}public", "") or "[]"))
-
-
-def _blocked_at(call: Call, info: ContainerInfo | None) -> set[str]:
-    """The same for a call, also about the container of the bucket's parts."""
-    if call.container.endswith(names.PARTS):
-        info = call.container_info(container=call.container.removesuffix(names.PARTS))
-    return blocked(info) if info else set()
 
 
 def ownership(info: ContainerInfo) -> str:
