@@ -16,7 +16,15 @@ import pytest
 from nubelet.kernel.errors import ApiError
 from nubelet.object_store.call import Call, pieces
 from nubelet.object_store.reconcilers import expire_until
-from nubelet.object_store.s3 import multipart, objects, parts, preconditions, removing, versions
+from nubelet.object_store.s3 import (
+    endings,
+    multipart,
+    objects,
+    parts,
+    preconditions,
+    removing,
+    versions,
+)
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.bodies import Upload
 from nubelet.object_store.s3.errors import S3Error, translated
@@ -558,6 +566,60 @@ def test_of_completing_an_upload_and_giving_it_up_at_the_same_moment_one_wins(
         assert refused(lambda: given_up(api, upload_id)) == "NoSuchUpload"  # noqa: B023
         delete(api)
         assert kept(api) == []
+
+
+def completion(api: Api, upload_id: str) -> Callable[[], Any]:
+    """A request to complete an upload, which names the parts that there are now."""
+    there = parts.of_upload(ask(api, "GET", "k"), upload_id)
+    named = "".join(
+        f"<Part><PartNumber>{each.number}</PartNumber><ETag>{each.etag}</ETag></Part>"
+        for each in there.values()
+    )
+    sent = f"<CompleteMultipartUpload>{named}</CompleteMultipartUpload>".encode()
+    return lambda: multipart.complete(ask(api, "POST", "k", sent, uploadId=upload_id))
+
+
+def test_who_is_late_to_complete_an_upload_gets_the_same_answer(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one completes it wholly between the look at the record and its change."""
+    bucket(api, "Enabled")
+    complete_it = completion(api, begin(api))
+    decide, others = endings.complete, []
+
+    def then_decide(*what: Any) -> None:
+        monkeypatch.setattr(endings, "complete", decide)
+        others.append(complete_it())
+        decide(*what)
+
+    monkeypatch.setattr(endings, "complete", then_decide)
+    late = complete_it()
+    assert late.body == others[0].body
+    version = late.headers["x-amz-version-id"]
+    assert version == others[0].headers["x-amz-version-id"]
+    assert [each.id for each in versions.of_key(api.store, KEY)] == [version]
+    assert body(api) == b"aaaaaaabbbbb"
+
+
+def test_a_completion_that_was_killed_behind_the_key_makes_no_other_version(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket(api, "Enabled")
+    upload_id = begin(api)
+    complete_it = completion(api, upload_id)
+    multipart.put_part(part(api, upload_id, 9, b"not used"))
+    with monkeypatch.context() as patched:
+        for name in ("forget_later", "forget"):
+            patched.setattr(parts, name, lambda *what: None)
+        first = complete_it()
+    again = complete_it()
+    assert (again.body, again.headers) == (first.body, first.headers)
+    version = again.headers["x-amz-version-id"]
+    assert [each.id for each in versions.of_key(api.store, KEY)] == [version]
+    assert refused(lambda: given_up(api, upload_id)) == "NoSuchUpload"
+    swept(api)
+    assert len(kept(api)) == 2
+    assert body(api) == b"aaaaaaabbbbb"
 
 
 def test_an_upload_whose_giving_up_was_killed_is_over_and_goes(

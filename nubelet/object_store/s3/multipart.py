@@ -285,11 +285,15 @@ def complete(asked: Asked) -> Response:
     """POST ?uploadId with the list of parts."""
     named = _named(asked)
     try:
-        begun = _upload(asked)
+        return _complete(asked, named)
     except S3Error as error:
         if error.s3_code != "NoSuchUpload" or (answer := _completed(asked, named)) is None:
             raise
         return answer
+
+
+def _complete(asked: Asked, named: Sequence[_Named]) -> Response:
+    begun = _upload(asked)
     if customer_keys.read(asked.headers):
         _check_key(asked, begun)
     upload_id = asked.query["uploadId"]
@@ -305,18 +309,27 @@ def complete(asked: Asked) -> Response:
         for each in chosen
         if each.size
     ]
+    # Who wrote the key may have died before the upload was forgotten: it is not written again.
+    if header(begun, garbage.ENDING) and (answer := _completed(asked, named)) is not None:
+        _forget(asked, set())  # of what it is made is looked up there
+        return answer
     etag = _etag([each.etag for each in chosen])
     response = _write(asked, begun, manifest, etag, summed)
     used = {each.name for each in chosen if each.size}
-    if response.status == 202:  # something newer was stored already, or this by another process
-        used = set()
-    parts.forget_later(asked, upload_id, used)
-    parts.forget(asked, upload_id)
+    # 202: something newer was stored already, or this by another process.
+    _forget(asked, set() if response.status == 202 else used)
     answer = _answer(asked, etag, summed)
     answer.headers |= objects.of_written(asked, response)
     if header(begun, customer_keys.OF_UPLOAD):
         answer.headers.pop(encryption.HEADER, None)
     return answer
+
+
+def _forget(asked: Asked, used: set[str]) -> None:
+    """The upload is over; what was sent for it and is not used goes."""
+    upload_id = asked.query["uploadId"]
+    parts.forget_later(asked, upload_id, used)
+    parts.forget(asked, upload_id)
 
 
 def _answer(asked: Asked, etag: str, summed: str | None) -> Response:
