@@ -35,7 +35,8 @@ class DirectBody(Protocol):
         ...
 
     def read(self, size: int, seconds: float) -> bytes:
-        """About `size` bytes. Raises TimeoutError when none come for so long, ClientGone."""
+        """About `size` bytes, or fewer that are there. Raises TimeoutError when none come for so
+        long, ClientGone."""
         ...
 
 

@@ -150,13 +150,16 @@ class DirectBody:
         return bool(self._first) or self.left > 0
 
     def read(self, size: int, seconds: float) -> bytes:
-        """About `size` bytes. Raises TimeoutError when none come for so long, ClientGone."""
+        """About `size` bytes, or what the parser had already. Raises TimeoutError when none come
+        for so long, ClientGone."""
         if self._waits:
             self._waits = False
             with contextlib.suppress(OSError):
                 self._socket.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        parts, have = [self._first] if self._first else [], len(self._first)
-        self._first = b""
+        if self._first:  # by itself: to join it to what follows costs a copy of that
+            first, self._first = self._first, b""
+            return first
+        parts, have = [], 0
         while self.left and have < size // 2:
             part = self._receive(min(self.left, size), seconds)
             parts.append(part)
