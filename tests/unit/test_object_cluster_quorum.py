@@ -9,9 +9,24 @@ import pytest
 
 from nubelet.kernel.errors import ServiceUnavailable
 from nubelet.object_store.cluster.client import Client
-from nubelet.object_store.cluster.messages import Peer, Written
+from nubelet.object_store.cluster.configuration import Cluster
+from nubelet.object_store.cluster.messages import (
+    AccountAnswer,
+    ContainerAnswer,
+    Page,
+    Peer,
+    Written,
+)
 from nubelet.object_store.cluster.quorum import Outcome, settle, with_brought
-from nubelet.object_store.storage import ObjectPath, Outdated
+from nubelet.object_store.cluster.wire import NodeFailed
+from nubelet.object_store.storage import (
+    AccountInfo,
+    ContainerInfo,
+    Listing,
+    Missing,
+    ObjectPath,
+    Outdated,
+)
 from tests.object_cluster import ACCOUNT, ObjectCluster
 
 OLD, NOW, NEW = (f"170000000{number}.00000" for number in range(3))
@@ -77,3 +92,69 @@ def test_a_change_that_a_replicator_brought_is_done(
         assert asked == [f"object_{change}"] * 3
     finally:
         cluster.stop()
+
+
+@pytest.mark.parametrize(("put", "is_there"), [(OLD, False), (NEW, True)])
+@pytest.mark.parametrize("container", ["", "c"])
+def test_a_device_that_stood_in_for_a_write_only_knows_less_than_a_deletion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, put: str, is_there: bool, container: str
+) -> None:
+    """One of the primaries is away since before the write; the others know of the deletion NOW."""
+    cluster = ObjectCluster(tmp_path)
+    settings = Cluster(cluster.folder)
+    ring = settings.container_ring if container else settings.account_ring
+    away, *primaries = (Peer.of(each).address for each in ring.nodes(ring.part(ACCOUNT, container)))
+
+    def call(self: Client, address: Any, name: str, arguments: Any, type: Any) -> Any:
+        if address == away:
+            raise NodeFailed("unreachable")
+        if address in primaries:
+            raise Missing("container" if container else "account", "", NOW)
+        return {
+            "account_info": AccountAnswer(info=_account(put)),
+            "container_info": ContainerAnswer(info=_container(put)),
+            "account_list": Page(),
+            "container_list": Page(),
+        }[name]
+
+    monkeypatch.setattr(Client, "call", call)
+    storage: Any = cluster.storage
+    info = storage.container if container else storage.account
+    entries = storage.list_objects if container else storage.list_containers
+    names = (ACCOUNT, container) if container else (ACCOUNT,)
+    try:
+        if is_there:
+            assert info(*names).put_timestamp == NEW
+            assert entries(*names, Listing()) == []
+        else:
+            for ask in (lambda: info(*names), lambda: entries(*names, Listing())):
+                with pytest.raises(Missing) as caught:
+                    ask()
+                assert caught.value.timestamp == NOW
+    finally:
+        cluster.stop()
+
+
+def _account(put: str) -> AccountInfo:
+    return AccountInfo(
+        account=ACCOUNT,
+        created_at=put,
+        put_timestamp=put,
+        metadata={},
+        container_count=0,
+        object_count=0,
+        bytes_used=0,
+    )
+
+
+def _container(put: str) -> ContainerInfo:
+    return ContainerInfo(
+        account=ACCOUNT,
+        container="c",
+        created_at=put,
+        put_timestamp=put,
+        metadata={},
+        object_count=0,
+        bytes_used=0,
+        policy=0,
+    )

@@ -133,8 +133,15 @@ class Replicas:
                 outcomes[place] = attempt(ask, place, peer)
         return outcomes
 
-    def read(self, ring: Ring, part: int, ask: Callable[[Peer], _Answer]) -> _Answer:
-        """The first good answer. Raises Missing when a majority of the primary devices says so."""
+    def read(
+        self,
+        ring: Ring,
+        part: int,
+        ask: Callable[[Peer], _Answer],
+        made: Callable[[Peer], Timestamp],
+    ) -> _Answer:
+        """The first good answer. Raises Missing when a majority of the primary devices says so.
+        `made`: when, as a device knows, that was made which is asked for."""
         peers, spare = self.for_reading(ring, part)
         outcomes: list[Outcome[_Answer]] = []
         for peer in peers:
@@ -145,8 +152,16 @@ class Replicas:
                 raise outcome.error
             outcomes.append(outcome)
         missing = [each.error for each in outcomes if isinstance(each.error, Missing)]
+        gone = max((error.timestamp for error in missing), default="")
+
+        def ask_spare(_: int, peer: Peer) -> _Answer:
+            # What stood in when it was made need not have heard of its deletion.
+            if gone and made(peer) <= gone:
+                raise Missing("", "", gone)
+            return ask(peer)
+
         for peer in islice(spare, len(peers)):  # it may be on a device that stands in
-            outcome = attempt(lambda _, peer: ask(peer), 0, peer)
+            outcome = attempt(ask_spare, 0, peer)
             if outcome.error is None:
                 return outcome.answer  # type: ignore[return-value]
         if len(missing) >= majority(len(peers)):

@@ -289,7 +289,15 @@ class ClusterStorage(ClusterObjects):
             own = msgspec.structs.replace(asked, device=peer.device)
             return self._replicas.client.call(peer.address, call, own, type)
 
-        return self._named(asked, lambda: self._replicas.read(*self._where(asked), ask))
+        def made(peer: Peer) -> Timestamp:
+            client = self._replicas.client
+            own = ListingCall(device=peer.device, account=asked.account, container=asked.container)
+            if asked.container:
+                found = client.call(peer.address, "container_info", own, ContainerAnswer)
+                return found.info.put_timestamp
+            return client.call(peer.address, "account_info", own, AccountAnswer).info.put_timestamp
+
+        return self._named(asked, lambda: self._replicas.read(*self._where(asked), ask, made))
 
     def _write(
         self, call: str, asked: ListingCall, type: type[_Answer], *, stand_in: bool = False
