@@ -18,9 +18,12 @@ from nubelet.object_store.cluster.configuration import Cluster
 from nubelet.object_store.cluster.daemons import updater
 from nubelet.object_store.cluster.devices import Update
 from nubelet.object_store.cluster.listing_calls import open_listing
+from nubelet.object_store.cluster.messages import DeleteObject, Peer, Tell
 from nubelet.object_store.cluster.node import Node
+from nubelet.object_store.cluster.object_calls import handlers
+from nubelet.object_store.cluster.server import Call
 from nubelet.object_store.ring import RingBuilder
-from nubelet.object_store.storage import timestamps
+from nubelet.object_store.storage import Missing, ObjectPath, timestamps
 from nubelet.object_store.storage.containers import ObjectRow
 from tests.object_cluster import eventually
 
@@ -186,6 +189,33 @@ def test_what_a_container_that_is_gone_should_learn_is_forgotten(
     updater.run(node)
     assert all(told.to(address) == names for address in _OTHERS)
     assert _waiting(node) == []
+
+
+def test_who_writes_tells_the_others_at_once_though_one_is_away(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise wire.NodeFailed("unreachable")
+
+    told = Told(fail)
+    monkeypatch.setattr(node.client, "call", told.call)
+    peers = [Peer(ip=ip, port=port, device="d0") for ip, port in (_SLOW, *_OTHERS)]
+    path = ObjectPath("a", "c", "o")
+    asked = DeleteObject(
+        device="d9",
+        policy=0,
+        path=path,
+        timestamp=timestamps.now(),
+        tell=[Tell(account="a", container="c", peers=peers)],
+    )
+    with pytest.raises(Missing):
+        handlers(node)["object_delete"](Call(b"", wire.encode(asked), _never, _never))  # type: ignore[arg-type]
+    assert all(told.to(address) == ["o"] for address in _OTHERS)
+    assert len(_waiting(node)) == 1
+
+
+async def _never() -> Any:
+    raise AssertionError("no body is sent")
 
 
 def test_what_a_shard_keeps_it_is_told(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

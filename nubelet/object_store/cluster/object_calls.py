@@ -324,13 +324,14 @@ class ObjectCalls:
                 own = ObjectRow(
                     listing.name, row.meta_timestamp, row.meta_timestamp, 0, "text/plain", "", 0, 0
                 )
-            if not listing.peers:
-                device.queue(Update(account=listing.account, container=listing.container, row=own))
+            whole = Update(account=listing.account, container=listing.container, row=own)
+            later = [] if listing.peers else [whole]
             for peer in listing.peers:
-                later = self._tell_one(listing.account, listing.container, peer, own)
-                if later is not None:
-                    device.queue(later)
-                    break  # the updater tells all
+                left = self._tell_one(listing.account, listing.container, peer, own)
+                if left is not None and left not in later:
+                    later.append(left)
+            for update in later:
+                device.queue(update)  # the updater tells all
 
     def _tell_one(self, account: str, container: str, peer: Peer, row: ObjectRow) -> Update | None:
         """Tell a replica of a listing, or the one in the same place of its shard; what is left to
