@@ -4,13 +4,16 @@ versions backwards, texts of refusals."""
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from nubelet.object_store import limits
 from nubelet.object_store.features import later_deletes
 from nubelet.object_store.storage import Outdated, timestamps
 from tests.object_store_calls import ROOT, Account, Store, make_store
@@ -214,6 +217,22 @@ def test_metadata_is_the_newest_versions_and_expiry_the_names(account: Account) 
     kept = account("GET", f"{path}/o", params={"version-id": version})
     assert (kept.content, kept.headers["content-type"]) == (b"1", "a/b")
     assert kept.headers["x-object-meta-a"] == "1"
+
+
+@pytest.mark.parametrize("versions", ["true", ""])
+def test_whether_an_object_expires_too_soon_is_judged_once(
+    account: Account, monkeypatch: pytest.MonkeyPatch, versions: str
+) -> None:
+    """A body may take longer than the object will live."""
+    path = account.container(**({"X_Versions_Enabled": versions} if versions else {}))
+    for method in ("PUT", "POST"):
+        moments = itertools.chain([time.time()], itertools.repeat(time.time() + 60))
+        monkeypatch.setattr(limits, "time", types.SimpleNamespace(time=lambda m=moments: next(m)))
+        done = account(method, f"{path}/o", content=b"", headers={"X-Delete-After": "30"})
+        assert done.status_code in (201, 202), done.text
+        monkeypatch.undo()
+        kept = account("HEAD", f"{path}/o", params={"symlink": "get"})
+        assert 0 < int(kept.headers["X-Delete-At"]) - time.time() <= 30
 
 
 # --- Objects ----------------------------------------------------------------------------------

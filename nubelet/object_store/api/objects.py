@@ -46,6 +46,7 @@ FINISH, ETAG_IS_AT, DATA_SIZE = "finish", "etag-is-at", "data-size"
 # The timestamp of the data that a PUT expects to replace, as storage knows it.
 EXPECTED = "expected"
 # How long a value of metadata may be, where Swift's limit does not hold.
+EXPIRY = "expiry"  # in seconds, or None; instead of what the headers say
 LONGEST_VALUE = "longest-value"
 # Of a GET: the object is shown, expired or not.
 THOUGH_EXPIRED = "though-expired"
@@ -198,7 +199,7 @@ def checked_metadata(call: Call) -> Metadata:
     _check_limits(call)
     metadata = kept(headers)
     metadata.pop("x-delete-at", None)
-    if (at := limits.delete_at(headers)) is not None:
+    if (at := _expiry(call)) is not None:
         metadata["x-delete-at"] = str(at)
     kind = headers.get("content-type", "")
     if not kind or is_true(headers.get("x-detect-content-type")):
@@ -210,6 +211,15 @@ def checked_metadata(call: Call) -> Metadata:
         if not limits.is_text(value):
             raise BadRequest(f"{answers.title(name)} must be valid UTF-8")
     return metadata
+
+
+def _expiry(call: Call) -> int | None:
+    """When the object shall expire. Raises BadRequest for a time that is over, but where a feature
+    has looked before: a body may take longer than that."""
+    if EXPIRY in call.notes:
+        found: int | None = call.notes[EXPIRY]
+        return found
+    return limits.delete_at(call.headers)
 
 
 def _check_limits(call: Call) -> None:
@@ -241,7 +251,7 @@ def update(call: Call) -> Response:
     info = call.container_info()
     call.authorize(info.metadata.get("x-container-write", "") if info else "")
     _check_limits(call)
-    at = limits.delete_at(call.headers)
+    at = _expiry(call)
     opened = _open(call, info)
     opened.close()
     assert info is not None

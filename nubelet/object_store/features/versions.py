@@ -220,12 +220,11 @@ def _post(call: Call, proceed: Proceed, info: ContainerInfo) -> Response:
     target = _current(call, proceed)
     if target is None:
         return proceed(call)
-    link = _without(call.headers, *_EXPIRY) | ({"x-delete-at": str(expiry)} if expiry else {})
     headers = _without(call.headers, *_EXPIRY)
     notes = {name: value for name, value in call.notes.items() if name == objects.LONGEST_VALUE}
     posted = call.own("POST", headers=headers, query=call.query, notes=notes)
     response = proceed(posted.at(target))
-    proceed(call.own("POST", headers=link))
+    proceed(call.own("POST", headers=headers, notes={objects.EXPIRY: expiry}))
     response.headers["X-Object-Version-Id"] = version_id(target.object)
     return response
 
@@ -263,7 +262,6 @@ def _turn(
             "content-type": version.content_type or "",
             symlinks.TARGET: quote(f"{target.container}/{target.object}"),
             symlinks.ACCOUNT: quote(target.account),
-            **({"x-delete-at": str(expiry)} if expiry else {}),
         },
     )
 
@@ -276,6 +274,7 @@ def _turn(
         objects.FINISH: finish,
         objects.TIMESTAMP: timestamp,
         objects.EXPECTED: expected,
+        objects.EXPIRY: expiry,
     }
     proceed(link)
 
