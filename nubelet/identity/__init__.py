@@ -9,7 +9,7 @@ In OpenStack: Keystone.
 from __future__ import annotations
 
 from nubelet.identity.areas import ROUTES, RULES
-from nubelet.identity.authenticator import TokenAuthenticator
+from nubelet.identity.authenticator import TokenAuthenticator, rules_of_token
 from nubelet.identity.bootstrap import (
     bootstrap,
     ensure_assignment,
@@ -42,7 +42,7 @@ __all__ = [
     "ensure_assignment", "ensure_domain", "ensure_project", "ensure_role", "ensure_user",
     "find_ec2_credential", "find_endpoint", "find_project", "find_user", "issue_token",
     "issue_token_as", "project_limits", "project_name", "project_names", "rotate_all_keys",
-    "user_name",
+    "rules_of_token", "user_name",
 ]  # fmt: skip
 
 SERVICE = Service(

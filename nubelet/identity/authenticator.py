@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from functools import cached_property, partial
 from typing import Any, cast
 
 import msgspec
@@ -47,6 +47,15 @@ _CAPACITY = 5_000  # tokens, of a few kilobytes each once they were shown
 def of(cloud: Cloud) -> TokenAuthenticator:
     """The authenticator that wiring provided."""
     return cast(TokenAuthenticator, cloud.get(Authenticator))  # type: ignore[type-abstract]
+
+
+def rules_of_token(cloud: Cloud, token: str) -> Callable[[str], None] | None:
+    """What asks the access rules of a token about further requests that its own one leads to, given
+    as "METHOD service-type path": raises Unauthorized where no rule allows it. None where the token
+    has no rules; raises Unauthorized for one that is not good."""
+    authenticator = of(cloud)
+    rules = authenticator.look_at(token).access_rules
+    return None if rules is None else partial(authenticator.require_rule, rules)
 
 
 def subject_of(ctx: Context, request: Request) -> Subject:

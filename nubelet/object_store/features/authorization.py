@@ -11,27 +11,69 @@ In OpenStack: swift/common/middleware/keystoneauth.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from urllib.parse import quote
 
+from nubelet import identity
 from nubelet.kernel.context import Credentials
 from nubelet.kernel.errors import ApiError, BadRequest, Forbidden, Unauthorized
-from nubelet.kernel.http.messages import Response
-from nubelet.object_store.call import Call, Proceed
+from nubelet.kernel.http.messages import URL_SAFE, Response
+from nubelet.object_store.call import Authority, Call, Proceed
 from nubelet.object_store.features import acls, public_access
+from nubelet.object_store.storage import ObjectPath
 
 PREFIX, SERVICE_PREFIX = "AUTH_", "SERVICE_"
 OPERATORS = frozenset(("admin", "member"))
 READER, RESELLER, SERVICE = "reader", "ResellerAdmin", "service"
+_ROOT = "/object-store/v1"  # below which access rules name what there is
 _LEVELS = ("admin", "read-write", "read-only")
 
 
 def authorization(call: Call, proceed: Proceed) -> Response:
     """Decide with what the token says, unless a feature before has decided."""
     if call.authority is None and not call.notes.get("decided"):
-        call.authority = decide
+        call.authority = _authority(call)
         call.is_owner = is_owner(call)
     return proceed(call)
+
+
+def _authority(call: Call) -> Authority:
+    """Who decides about a request and what it leads to: for the bearer of an application credential
+    with access rules they are asked, too."""
+    credentials = call.ctx.credentials
+    if credentials.application_credential_id is None or SERVICE in credentials.service_roles:
+        return decide
+    try:
+        allow = identity.rules_of_token(call.ctx.cloud, call.request.headers["x-auth-token"])
+    except Unauthorized:
+        raise denied(call, "The token is not good any more.") from None
+    if allow is None:
+        return decide
+    return partial(_decide_by_rules, allow, call.method, call.path)
+
+
+def _decide_by_rules(
+    allow: Callable[[str], None], method: str, path: ObjectPath, call: Call, acl: str
+) -> None:
+    """The request itself (`method` and `path`) was allowed by a rule. So must be what it leads to:
+    the other end of a copy, segments, targets of links, what is deleted or extracted in bulk."""
+    decide(call, acl)
+    if call.path == path and (call.is_read or call.method == method):
+        return
+    names = "/".join(each for each in call.path if each)
+    further = f"object-store {_ROOT}/{quote(names, safe=URL_SAFE)}"
+    # Whoever may get it may know about it.
+    for each in ("HEAD", "GET") if call.method == "HEAD" else (call.method,):
+        try:
+            allow(f"{each} {further}")
+        except Unauthorized:
+            continue
+        return
+    raise Forbidden(
+        "Access was denied to this resource. No access rule of the application credential allows "
+        f"{call.method} {_ROOT}/{names}."
+    )
 
 
 def is_owner(call: Call) -> bool:
