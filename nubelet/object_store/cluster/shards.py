@@ -145,7 +145,7 @@ class ShardedFile(ContainerFile):
         Missing, NotEmpty."""
         if self._sums() is not None:
             if not emptied:
-                raise NotEmpty("The container is sharded: its shards must be asked.")
+                raise NotEmpty("The container has objects.")
             self.drop_copied()
         super().delete(timestamp)
 
