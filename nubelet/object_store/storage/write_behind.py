@@ -14,8 +14,9 @@ import threading
 from collections.abc import Callable
 
 AFTER_BYTES = 8 << 20  # what is smaller is sooner done than threads are started
-_PIECES = 4  # that may wait to be worked on: memory is bounded
-_SYNC_BYTES = 64 << 20
+_PIECES = 8  # that may wait to be worked on: memory is bounded
+# A sync shall be over before so many pieces have come: else nothing is hashed meanwhile.
+_SYNC_BYTES = 16 << 20
 
 
 class Behind:
