@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from nubelet.image import quotas, web_download
+from nubelet.image import quotas, staging, web_download
 from nubelet.image.images import Image
 from nubelet.image.operations import IMPORT_IMAGE, import_image
 from nubelet.image.operations.import_image import GLANCE_DIRECT, GLANCE_DOWNLOAD, WEB_DOWNLOAD
@@ -60,10 +60,11 @@ def start(ctx: Context, tx: Tx, found: Image, asked: Mapping[str, Any]) -> None:
     stores = _choose_stores(ctx, found, asked)
     if method["name"] == GLANCE_DOWNLOAD:
         method = {"glance_service_interface": "public", **method}
-    copies = method["name"] == COPY_IMAGE
+    copies, is_staged = method["name"] == COPY_IMAGE, method["name"] == GLANCE_DIRECT
     if not copies:
-        staged = found.row.size or 0 if method["name"] == GLANCE_DIRECT else None
-        quotas.require_import(ctx.cloud, tx, found.row.owner, staged_bytes=staged)
+        staged_bytes = found.row.size or 0 if is_staged else None
+        quotas.require_import(ctx.cloud, tx, found.row.owner, staged_bytes=staged_bytes)
+    staged_key = staging.key_of(tx, found.row.id) if is_staged else ""
     import_image.begin(tx, found.row.id, stores, copies=copies)
     journal.start(
         tx,
@@ -77,6 +78,7 @@ def start(ctx: Context, tx: Tx, found: Image, asked: Mapping[str, Any]) -> None:
             "import_req": {**asked, "method": method},
             "backend": stores,
             **({} if copies else preparation(ctx)),
+            **({"staged": staged_key} if staged_key else {}),
         },
     )
 

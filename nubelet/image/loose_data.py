@@ -26,8 +26,7 @@ _c = image_loose_data.c
 
 
 def note(tx: Tx, image_id: str, store: str, key: str) -> None:
-    """Data may come to be under this key."""
-    tx.lock("image data", store, key)  # whoever removes it as nobody's is through, or sees this
+    """Data may come to be under this key, which nobody wrote to before."""
     tx.insert(image_loose_data, image_id=image_id, store=store, key=key, noted_at=clock.now())
 
 
@@ -36,11 +35,11 @@ def forget(tx: Tx, store: str, key: str) -> None:
     tx.delete(image_loose_data, _c.store == store, _c.key == key)
 
 
-def find(tx: Tx, image_id: str | None = None, store: str | None = None) -> list[Any]:
-    """What is noted, of an image, in a store."""
+def find(tx: Tx, *image_ids: str, store: str | None = None) -> list[Any]:
+    """What is noted, of these images or of all, in a store."""
     statement = sa.select(image_loose_data).order_by(_c.seq)
-    if image_id is not None:
-        statement = statement.where(_c.image_id == image_id)
+    if image_ids:
+        statement = statement.where(_c.image_id.in_(image_ids))
     if store is not None:
         statement = statement.where(_c.store == store)
     return list(tx.all(statement))
@@ -57,11 +56,12 @@ def cleaner_of(store: str) -> str:
 
 
 def remove(cloud: Cloud, rows: Iterable[Any], *, patient: bool = False) -> None:
-    """Remove noted data from its store, unless it has become an image's meanwhile, or somebody has
-    noted since that they write there.
+    """Remove noted data from its store, unless it has become an image's meanwhile.
 
-    Not inside a transaction. What cannot be reached stays noted; it raises StoreUnreachable unless
-    `patient`. What lies in the staging area of another machine is left to its loop, which is rung.
+    A key is written to by one upload only: whoever stands still in here and goes on after hours
+    meets no other data. Not inside a transaction. What cannot be reached stays noted; it raises
+    StoreUnreachable unless `patient`. What lies in the staging area of another machine is left to
+    its loop, which is rung.
     """
     stores = cloud.get(Stores)
     for row in rows:
@@ -77,18 +77,6 @@ def remove(cloud: Cloud, rows: Iterable[Any], *, patient: bool = False) -> None:
 
 
 def _remove(cloud: Cloud, store: ImageStore, row: Any) -> None:
-    """Whoever stands still before the deletion must not come upon data that was written since.
-
-    Files are deleted in the transaction that looks: nobody notes that they write there before it
-    ends. Other stores are slow; S3 and Swift know the data of each upload by a key of its own.
-    """
-    if store.type == "file":
-        with cloud.database.write() as tx:
-            tx.lock("image data", row.store, row.key)
-            if _is_nobodys(tx, row):
-                store.delete(row.key)
-            tx.delete(image_loose_data, _c.seq == row.seq)
-        return
     with cloud.database.read() as tx:
         is_nobodys = _is_nobodys(tx, row)
     if is_nobodys:
@@ -98,14 +86,9 @@ def _remove(cloud: Cloud, store: ImageStore, row: Any) -> None:
 
 
 def _is_nobodys(tx: Tx, row: Any) -> bool:
-    """Is the data noted still, no image's, and has nobody noted since that they write there?"""
-    noted = sa.select(_c.seq).where(_c.seq == row.seq)
+    """Is the data noted still, and no image's?"""
     owned = sa.select(image_location.c.seq).where(
         image_location.c.store == row.store, image_location.c.key == row.key
     )
-    newer = sa.select(_c.seq).where(_c.store == row.store, _c.key == row.key, _c.seq > row.seq)
-    return (
-        tx.first(noted.with_for_update() if tx.writable else noted) is not None
-        and tx.first(owned) is None
-        and tx.first(newer) is None
-    )
+    noted = sa.select(_c.seq).where(_c.seq == row.seq)
+    return tx.first(noted) is not None and tx.first(owned) is None

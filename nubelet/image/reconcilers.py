@@ -14,29 +14,26 @@ from nubelet.image.stores.file import FileStore
 from nubelet.kernel import clock
 from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.operations import journal
-from nubelet.kernel.reconcile import Reconciler
+from nubelet.kernel.reconcile import Reconciler, bell_of, ring
 
 log = logging.getLogger(__name__)
+_CLEANER = "image.clean_up_uploads"
+_ID_LENGTH = 36  # keys in stores begin with the id of the image
 
 
 def end_dead_uploads(cloud: Cloud) -> None:
-    """Images whose upload died go back to queued."""
-    uploads.clean_up(
+    """Images whose upload died go back to queued; what was written is removed by the other loop."""
+    if uploads.end(
         cloud,
-        uploads.take(
-            cloud,
-            image.c.status.in_(("saving", "uploading")),
-            image.c.upload_id.is_not(None),
-            image.c.lease_until < clock.now(),
-        ),
-    )
+        image.c.status.in_(("saving", "uploading")),
+        image.c.upload_id.is_not(None),
+        image.c.lease_until < clock.now(),
+    ):
+        ring(cloud, _CLEANER)
 
 
 def clean_up_uploads(cloud: Cloud) -> None:
-    """Images whose upload died go back to queued; data that nobody works on is removed."""
-    end_dead_uploads(cloud)
-    _remove_old_parts(cloud)
-    _note_strays(cloud)
+    """Data that nobody works on is removed. A store that stands still holds up this loop alone."""
     with cloud.database.read() as tx:
         noted = loose_data.find(tx)
         if not noted:
@@ -60,8 +57,9 @@ def clean_up_uploads(cloud: Cloud) -> None:
     )
 
 
-def _note_strays(cloud: Cloud) -> None:
+def note_strays(cloud: Cloud) -> None:
     """Files in folders of ours that nobody knows are loose data. (Other stores may be shared.)"""
+    _remove_old_parts(cloud)
     stores = cloud.get(Stores)
     # Before the rows are read: what is new after that has a row.
     listed = [
@@ -78,7 +76,8 @@ def _note_strays(cloud: Cloud) -> None:
     if strays:
         with cloud.database.write() as tx:
             for store, key in strays:
-                loose_data.note(tx, key[:36], store, key)
+                loose_data.note(tx, key[:_ID_LENGTH], store, key)
+            tx.ring(bell_of(_CLEANER))
 
 
 def _remove_old_parts(cloud: Cloud) -> None:
@@ -131,7 +130,7 @@ def check(cloud: Cloud) -> list[str]:
         found += [
             f"data of image {key} lies in the store {name} but no image owns it"
             for key in sorted(keys)
-            if (name, key) not in known and key not in unready
+            if (name, key) not in known and key[:_ID_LENGTH] not in unready
         ]
     return found
 
@@ -151,9 +150,11 @@ def machine_reconcilers(cloud: Cloud) -> tuple[Reconciler, ...]:
 
 
 RECONCILERS = (
-    # Nothing is `saving` for longer than half a minute after a kill: the lease of an upload (20 s)
-    # runs out while that of this loop does, if the same machine had both; then comes a period.
+    # Half a minute after a kill nothing is `saving`, and what was written has gone: the lease of an
+    # upload (20 s) runs out while those of the loops do, if the same machine had all; then comes a
+    # period, and the one rings the other.
     Reconciler("image.end_dead_uploads", 5, end_dead_uploads, lease_seconds=15),
-    Reconciler("image.clean_up_uploads", 10, clean_up_uploads),
+    Reconciler(_CLEANER, 5, clean_up_uploads, lease_seconds=15),
+    Reconciler("image.note_strays", 60, note_strays),
     Reconciler("image.forget_progress", 3600, forget_progress),
 )

@@ -14,7 +14,7 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nubelet.image import images, patching, property_protection, uploads
+from nubelet.image import images, loose_data, patching, property_protection, uploads
 from nubelet.image.images import find_any
 from nubelet.image.model import image
 from nubelet.image.schemas import CREATE, WRITABLE
@@ -67,25 +67,22 @@ def require(tx: Tx, image_id: str) -> None:
     find_any(tx, image_id)
 
 
-def fill(run: Run, image_id: str, chunks: Iterator[bytes]) -> bool:
+def fill(run: Run, image_id: str, chunks: Iterator[bytes]) -> None:
     """Give the image its data, and make it active; nothing when it is.
 
-    For an operation, the only one that fills this image. False when it is to be called again:
-    what an earlier try of it was killed over is cleaned up first, at once and not when its lease
-    has run out, by this process or by another one. Raises NotFound when the image is gone,
-    ServiceUnavailable when the store does not answer, and what `chunks` raises.
+    For an operation, the only one that fills this image: what an earlier try of it was killed over
+    is cleaned up first, at once and not when its lease has run out. Raises NotFound when the image
+    is gone, ServiceUnavailable when the store does not answer, and what `chunks` raises.
     """
     cloud = run.cloud
     with cloud.database.read() as tx:
         row = find_any(tx, image_id).row
     if row.status == "active":
-        return True
+        return
     if row.status == "saving":
-        is_left = image.c.id == image_id, image.c.status == "saving"
-        uploads.clean_up(cloud, uploads.take(cloud, *is_left, uploads.nobody_cleans()))
-        return False  # whether it is queued now, or somebody else's to clean up, is seen then
+        left = uploads.end(cloud, image.c.id == image_id, image.c.status == "saving")
+        loose_data.remove(cloud, left, patient=True)
     uploads.fill(cloud, image_id, cloud.get(Stores).default, chunks)
-    return True
 
 
 def discard(ctx: Context, tx: Tx, image_id: str) -> None:

@@ -14,13 +14,13 @@ In OpenStack: os_glance_stage_host, worker_self_reference_url. Read next: `opera
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 import sqlalchemy as sa
 
 from nubelet.image import direct, fetching, loose_data
-from nubelet.image.model import image, image_loose_data
+from nubelet.image.model import image
 from nubelet.image.stores import STAGING, Stores, StoreUnreachable
 from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.database import Tx
@@ -34,10 +34,15 @@ _CHUNK_BYTES = 1 << 20
 _SIGNED = "staged "  # a URL of staged data is none of an image's, nor the other way round
 
 
-def rows_of(tx: Tx, image_id: str, key: str | None = None) -> list[Any]:
-    """Where data of an image was staged (under one key), the newest first."""
+def rows_of(tx: Tx, image_id: str) -> list[Any]:
+    """Where data of an image was staged, the newest first."""
     rows = [row for row in loose_data.find(tx, image_id) if row.store.startswith(STAGING)]
-    return [row for row in reversed(rows) if key in (None, row.key)]
+    return rows[::-1]
+
+
+def key_of(tx: Tx, image_id: str) -> str:
+    """The key of what was staged for an image that is `uploading`."""
+    return str(rows_of(tx, image_id)[0].key)
 
 
 def fetch(cloud: Cloud, machine: str, key: str) -> Iterator[bytes]:
@@ -65,39 +70,31 @@ def clean_up(cloud: Cloud) -> None:
     store = cloud.get(Stores).staging
     with cloud.database.read() as tx:
         rows = loose_data.find(tx, store=store.name)
-    for row in rows:
-        with cloud.database.write() as tx:
-            # An upload that begins locks the image, too: its data is not taken for this.
-            found = tx.first(
-                sa.select(image.c.status, image.c.upload_id)
-                .where(image.c.id == row.image_id)
-                .with_for_update()
+        needed = _needed(tx, {row.image_id for row in rows})
+    loose_data.remove(cloud, [row for row in rows if row.seq not in needed])
+
+
+def _needed(tx: Tx, image_ids: Set[str]) -> set[int]:
+    """The notes of data that will be used. One that is not among them once never is again."""
+    if not image_ids:
+        return set()
+    images = {
+        row.id: row
+        for row in tx.all(
+            sa.select(image.c.id, image.c.status, image.c.upload_id).where(
+                image.c.id.in_(image_ids)
             )
-            if _is_needed(tx, row, found):
-                continue
-            if _is_newest_here(tx, row):
-                store.delete(row.key)
-            tx.delete(image_loose_data, image_loose_data.c.seq == row.seq)
-
-
-def _is_needed(tx: Tx, row: Any, found: Any) -> bool:
-    if found is None:
-        return False
-    if found.upload_id or row.image_id in journal.open_subjects(tx, "image"):
-        return True
-    waits: bool = found.status == "uploading" and row.key == row.image_id
-    return waits and _is_newest(rows_of(tx, row.image_id, row.key), row)
-
-
-def _is_newest_here(tx: Tx, row: Any) -> bool:
-    """A later row of the same file speaks for it."""
-    same = [each for each in rows_of(tx, row.image_id, row.key) if each.store == row.store]
-    return _is_newest(same, row)
-
-
-def _is_newest(rows: list[Any], row: Any) -> bool:
-    """Is it the first of them? A row that was removed since it was found is not."""
-    return [each.seq for each in rows[:1]] == [row.seq]
+        )
+    }
+    busy = journal.open_subjects(tx, "image") | {row.id for row in images.values() if row.upload_id}
+    needed, newest = set(), {}
+    for row in loose_data.find(tx, *image_ids):
+        if row.image_id in busy:
+            needed.add(row.seq)
+        elif row.store.startswith(STAGING):
+            newest[row.image_id] = row.seq
+    waiting = {row.id for row in images.values() if row.status == "uploading"}
+    return needed | {seq for image_id, seq in newest.items() if image_id in waiting}
 
 
 def reconciler(cloud: Cloud) -> Reconciler | None:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -25,6 +25,7 @@ from nubelet.image.stores import ImageStore, Stores, StoreUnreachable, Upload
 from nubelet.kernel import clock
 from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.context import Context
+from nubelet.kernel.database import Tx
 from nubelet.kernel.errors import (
     ApiError,
     BadRequest,
@@ -43,7 +44,6 @@ LEASE_SECONDS, RENEW_SECONDS = 20, 5
 IDLE_SECONDS = 300  # a client that sends nothing for so long has gone
 DRAIN_BYTES = 64 << 20  # a refused upload is read so far, so that the client sees the answer
 HASH_ALGORITHM = "sha512"
-CLEANING = "cleaning-"  # how the upload id begins of an image whose upload ended badly
 _hashers = ThreadPoolExecutor(4, thread_name_prefix="hash")
 
 
@@ -78,15 +78,15 @@ def _fill(
     *,
     drains: bool = True,
 ) -> None:
-    row, key = _begin(cloud, image_id, status, store)
+    row, written = _begin(cloud, image_id, status, store)
     looks = status == "saving"
     try:
         with _Lease(cloud, image_id, row.upload_id) as lease:
-            facts = _write(cloud, row, store, key, chunks, lease, looks)
+            facts = _write(cloud, row, store, written.key, chunks, lease, looks)
         values = {"status": "active", **facts} if looks else {"size": facts["size"]}
-        _finish(cloud, row, values, Location(store.name, key))
+        _finish(cloud, row, values, written)
     except BaseException as error:
-        _give_up(cloud, image_id, row.upload_id)
+        _give_up(cloud, row)
         if isinstance(error, StoreUnreachable):
             raise ServiceUnavailable(f"The store {store.name} failed: {error}.") from error
         if isinstance(error, ApiError) and drains:
@@ -115,10 +115,10 @@ def _write(
     return facts
 
 
-def _begin(cloud: Cloud, image_id: str, status: str, store: ImageStore) -> tuple[Any, str]:
-    """The image is ours to fill from here on; returns its row, and the key for the data."""
+def _begin(cloud: Cloud, image_id: str, status: str, store: ImageStore) -> tuple[Any, Location]:
+    """The image is ours to fill from here on; returns its row, and where the data will be."""
     upload_id = new_hex()
-    key = store.new_key(image_id, upload_id)
+    written = Location(store.name, store.new_key(image_id, upload_id))
     with cloud.database.write() as tx:
         row = tx.first(sa.select(image).where(image.c.id == image_id).with_for_update())
         if row is None:
@@ -134,7 +134,7 @@ def _begin(cloud: Cloud, image_id: str, status: str, store: ImageStore) -> tuple
             )
         quotas.require_upload(cloud, tx, row.owner, staged=status == "uploading")
         locations.replace(tx, image_id, ())  # one that was added and found wrong
-        loose_data.note(tx, image_id, store.name, key)
+        loose_data.note(tx, image_id, written.store, written.key)
         tx.update(
             image,
             image.c.id == image_id,
@@ -143,7 +143,7 @@ def _begin(cloud: Cloud, image_id: str, status: str, store: ImageStore) -> tuple
             updated_at=clock.now(),
             lease_until=_lease(),
         )
-        return tx.first(sa.select(image).where(image.c.id == image_id)), key
+        return tx.first(sa.select(image).where(image.c.id == image_id)), written
 
 
 def _lease() -> int:
@@ -269,67 +269,33 @@ def _finish(cloud: Cloud, row: Any, values: dict[str, Any], written: Location) -
         raise _gone(row.id)
 
 
-def _give_up(cloud: Cloud, image_id: str, upload_id: str) -> None:
-    """Remove what was written, then let the image be filled anew."""
-    taken = take(cloud, image.c.id == image_id, image.c.upload_id == upload_id)
-    if taken.image_ids:
-        clean_up(cloud, taken)
-        return
-    with cloud.database.read() as tx:  # deleted meanwhile, or taken for dead
-        gone = tx.first(sa.select(image.c.id).where(image.c.id == image_id)) is None
-        left = loose_data.find(tx, image_id) if gone else []
+def _give_up(cloud: Cloud, row: Any) -> None:
+    """Let the image be filled anew, and remove what was written. Of an image that was deleted
+    meanwhile, or whose upload was taken for dead, others do that."""
+    left = end(cloud, image.c.id == row.id, image.c.upload_id == row.upload_id)
     loose_data.remove(cloud, left, patient=True)
 
 
-class Taken(NamedTuple):
-    """Images that one cleaner has for as long as it renews their leases."""
+def end(cloud: Cloud, *where: sa.ColumnElement[bool]) -> list[Any]:
+    """Images whose uploads ended badly are queued again. Returns the notes of what was written:
+    nobody writes there any more, and each may be removed."""
 
-    cleaner: str
-    image_ids: list[str]
-
-
-def take(cloud: Cloud, *where: sa.ColumnElement[bool]) -> Taken:
-    """Images whose uploads ended badly become ours to clean up."""
-    cleaner = CLEANING + new_hex()
-
-    def work(tx: Any) -> list[str]:
+    def work(tx: Tx) -> list[Any]:
         found = [row.id for row in tx.all(sa.select(image.c.id).where(*where).with_for_update())]
-        if found:
-            tx.update(image, image.c.id.in_(found), upload_id=cleaner, lease_until=_lease())
-        return found
+        if not found:
+            return []
+        tx.update(
+            image,
+            image.c.id.in_(found),
+            status="queued",
+            upload_id=None,
+            lease_until=None,
+            updated_at=clock.now(),
+        )
+        return loose_data.find(tx, *found)
 
-    return Taken(cleaner, cloud.database.transact(work))
-
-
-def nobody_cleans() -> sa.ColumnElement[bool]:
-    """No cleaner has the image, or only one that died."""
-    return sa.or_(image.c.upload_id.not_like(f"{CLEANING}%"), image.c.lease_until < clock.now())
-
-
-def clean_up(cloud: Cloud, taken: Taken) -> None:
-    """Remove what was written of images that were taken; then they are queued again.
-
-    In this order: their keys may be written to again at once. So whoever was too slow and lost an
-    image to another cleaner leaves it alone.
-    """
-    for image_id in taken.image_ids:
-        with _Lease(cloud, image_id, taken.cleaner) as lease:
-            lease.renew()
-            with cloud.database.read() as tx:
-                rows = loose_data.find(tx, image_id)
-            for row in rows:
-                if not lease.is_lost:
-                    loose_data.remove(cloud, [row], patient=True)
-        with cloud.database.write() as tx:
-            tx.update(
-                image,
-                image.c.id == image_id,
-                image.c.upload_id == taken.cleaner,
-                status="queued",
-                upload_id=None,
-                lease_until=None,
-                updated_at=clock.now(),
-            )
+    left: list[Any] = cloud.database.transact(work)
+    return left
 
 
 def _drain(chunks: Iterator[bytes]) -> None:

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.cloud import TestedCloud, make_cloud
+from tests.image_files import owners
 from tests.web import served
 
 URL = "/image/v2/images"
@@ -58,7 +59,7 @@ def start(
 
 def files(tested: TestedCloud) -> set[str]:
     folder: Path = tested.cloud.settings.image.directory
-    return {path.name for path in folder.rglob("*") if path.is_file()}
+    return set(owners(path.name for path in folder.rglob("*") if path.is_file()))
 
 
 def test_staged_data_is_imported(tested: TestedCloud, client: httpx.Client) -> None:

@@ -18,6 +18,7 @@ import httpx
 import pytest
 
 from tests.functional.command import CommandCloud
+from tests.image_files import owners
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
 
@@ -58,7 +59,7 @@ def data(begun: threading.Event | None = None) -> Iterator[bytes]:
 
 def files(cloud: CommandCloud) -> list[str]:
     folders = (cloud.state_dir / "images", cloud.state_dir.parent / "archive")
-    return [path.name for folder in folders for path in folder.rglob("*") if path.is_file()]
+    return owners(path.name for folder in folders for path in folder.rglob("*") if path.is_file())
 
 
 def wait_for(client: httpx.Client, one: str, status: str, until: float) -> Any:
@@ -91,7 +92,7 @@ def test_an_upload_is_killed(cloud: CommandCloud, path: str) -> None:
     with cloud.client() as client:
         shown = wait_for(client, one, "queued", until)
         assert shown["size"] is shown["checksum"] is None
-        assert files(cloud) == []
+        wait_until(lambda: files(cloud) == [], until)
         again = client.put(f"{URL}/{one}/{path}", content=data(), headers=OCTETS, timeout=300)
         assert again.status_code == 204
         shown = client.get(f"{URL}/{one}").json()

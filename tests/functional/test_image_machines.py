@@ -15,6 +15,7 @@ import pytest
 
 from tests import postgresql, rabbitmq
 from tests.functional.test_deployment import Role, _as_cloud, _healthy, _wait
+from tests.image_files import owners
 from tests.serving import free_port
 
 pytestmark = [pytest.mark.functional, pytest.mark.timeout(600)]
@@ -38,7 +39,7 @@ class Machine(NamedTuple):
 
     def files(self, kind: str) -> set[str]:
         folder = self.folder / kind
-        return {path.name for path in folder.iterdir()} if folder.exists() else set()
+        return set(owners(path.name for path in folder.iterdir())) if folder.exists() else set()
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ from nubelet.image.operations import (
 )
 from nubelet.kernel.operations import journal
 from tests.cloud import make_cloud
+from tests.image_files import owners
 from tests.operations import harness
 from tests.operations.harness import Scenario
 
@@ -107,7 +108,7 @@ class ImportedImage(DeletedImage):
 
     def files(self) -> list[str]:
         folder = self.cloud.settings.image.directory
-        return [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
+        return owners(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
     def nothing_left(self) -> list[str]:
         found = [f"the file {name}" for name in self.files()]
@@ -165,7 +166,7 @@ class ImageInTwoStores(ImportedImage):
 
     def files(self) -> list[str]:
         found = [f"archive/{path.name}" for path in self.archive.iterdir() if path.is_file()]
-        return super().files() + found
+        return super().files() + owners(found)
 
     def all_there(self) -> list[str]:
         wanted = [self.image_id, f"archive/{self.image_id}"]

@@ -13,7 +13,6 @@ import threading
 import time
 import types
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ import sqlalchemy as sa
 
 from nubelet.image import loose_data, reconcilers, snapshots, staging, uploads
 from nubelet.image.model import image
-from nubelet.image.stores import Stores
 from nubelet.image.stores.file import FileStore, FileUpload
 from nubelet.kernel import clock
-from nubelet.kernel.reconcile import Reconcilers
+from nubelet.kernel.reconcile import Reconcilers, bell_of
 from tests.cloud import TestedCloud, make_cloud
+from tests.image_files import owners
 
 URL = "/image/v2/images"
 DATA = os.urandom(3 << 20)
@@ -53,7 +52,13 @@ def show(tested: TestedCloud, one: str) -> Any:
 
 def files(tested: TestedCloud) -> list[str]:
     folder = tested.cloud.settings.image.directory
-    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+    return sorted(owners(path.name for path in folder.rglob("*") if path.is_file()))
+
+
+def clean_up(tested: TestedCloud) -> None:
+    """One round of all loops."""
+    for loop in reconcilers.RECONCILERS:
+        loop.run(tested.cloud)
 
 
 def killed_at(tested: TestedCloud, one: str, moment: str) -> None:
@@ -135,15 +140,14 @@ MOMENTS = ["while writing", "before the rename", "after the rename"]
 def test_a_machine_that_dies_leaves_no_upload_for_half_a_minute(tested: TestedCloud) -> None:
     """It had the loop, too, and no other machine can tell that it is dead: both leases run out,
     and a period passes until the loop of another one looks again."""
-    (loop,) = (one for one in reconcilers.RECONCILERS if one.run is reconcilers.end_dead_uploads)
+    loops, now = reconcilers.RECONCILERS[:2], [clock.now()]
     one = create(tested)
     killed_at(tested, one, "while writing")
-    now = [clock.now()]
     clock.use_source(lambda: now[0])
-    Reconcilers(tested.cloud, [loop]).run_once()  # in its last moment
+    Reconcilers(tested.cloud, loops).run_once()  # in its last moment
     assert show(tested, one)["status"] == "saving"
-    now[0] += round((30 - loop.period_seconds) * 1e6)
-    Reconcilers(tested.cloud, [loop]).run_once()
+    now[0] += round((30 - loops[0].period_seconds) * 1e6)
+    Reconcilers(tested.cloud, loops).run_once()
     assert show(tested, one)["status"] == "queued"
     assert files(tested) == []
 
@@ -156,7 +160,7 @@ def test_a_part_that_no_row_leads_to_goes_after_a_day(tested: TestedCloud) -> No
         seconds = time.time() - hours * 3600
         os.utime(path, (seconds, seconds))
     assert [each for each in reconcilers.check(tested.cloud) if str(old) in each]
-    reconcilers.clean_up_uploads(tested.cloud)
+    clean_up(tested)
     assert files(tested) == [young.name]
     assert reconcilers.check(tested.cloud) == []
 
@@ -167,11 +171,11 @@ def test_a_killed_upload_can_be_repeated(tested: TestedCloud, moment: str) -> No
     killed_at(tested, one, moment)
     assert show(tested, one)["status"] == "saving"
     assert files(tested)
-    reconcilers.clean_up_uploads(tested.cloud)
+    clean_up(tested)
     assert show(tested, one)["status"] == "saving"  # it might still be alive
     begun = clock.now()
     clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 1) * 1_000_000)
-    reconcilers.clean_up_uploads(tested.cloud)
+    clean_up(tested)
     clock.use_source(None)
     shown = show(tested, one)
     assert (shown["status"], shown["size"], shown["checksum"]) == ("queued", None, None)
@@ -190,7 +194,7 @@ def test_an_image_deleted_after_its_upload_was_killed_leaves_nothing(
     killed_at(tested, one, moment)
     assert tested.client().delete(f"{URL}/{one}").status_code == 204
     tested.settle()  # the data belongs to the deletion's operation until that has ended
-    reconcilers.clean_up_uploads(tested.cloud)
+    clean_up(tested)
     assert files(tested) == []
 
 
@@ -239,7 +243,7 @@ def test_a_slow_upload_is_not_taken_for_dead(
     for _ in range(5):  # in all three times as long as a lease
         now[0] += 12_000_000
         _until(lambda: _lease_of(tested, one) == now[0] + uploads.LEASE_SECONDS * 1_000_000)
-        reconcilers.clean_up_uploads(tested.cloud)
+        clean_up(tested)
     assert show(tested, one)["status"] == "saving"
     data.go_on.set()
     thread.join()
@@ -267,7 +271,7 @@ def test_a_client_that_sends_nothing_any_more_loses_the_image(
     data, thread, raised = start_slow(tested, one)
 
     def is_free() -> bool:
-        reconcilers.clean_up_uploads(tested.cloud)
+        clean_up(tested)
         return bool(show(tested, one)["status"] == "queued")
 
     with monkeypatch.context() as hasty:  # for this upload: the next one is not that slow
@@ -290,7 +294,7 @@ def test_an_image_can_be_deleted_while_its_data_comes(tested: TestedCloud) -> No
     data.go_on.set()
     thread.join()
     assert "deleted" in raised[0].message
-    reconcilers.clean_up_uploads(tested.cloud)
+    clean_up(tested)
     assert files(tested) == []
 
 
@@ -301,27 +305,6 @@ def test_only_one_upload_at_a_time(tested: TestedCloud) -> None:
     assert answer.status_code == 409
     data.go_on.set()
     thread.join()
-    assert tested.client().get(f"{URL}/{one}/file").content == DATA
-
-
-def test_a_late_cleaner_leaves_the_next_upload_alone(tested: TestedCloud) -> None:
-    """It slept until another one had cleaned up and the image was sent anew."""
-    one, begun = create(tested), clock.now()
-    killed_at(tested, one, "while writing")
-    died = image.c.id == one, image.c.status == "saving"
-    taken = uploads.take(tested.cloud, *died)
-    assert taken.image_ids == [one]
-    clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 60) * 1_000_000)
-    reconcilers.clean_up_uploads(tested.cloud)
-    assert show(tested, one)["status"] == "queued"
-
-    def sent() -> Iterator[bytes]:
-        yield DATA[: 1 << 20]
-        uploads.clean_up(tested.cloud, taken)
-        yield DATA[1 << 20 :]
-
-    answer = tested.client().put(f"{URL}/{one}/file", content=sent(), headers=OCTETS)
-    assert answer.status_code == 204, answer.text
     assert tested.client().get(f"{URL}/{one}/file").content == DATA
 
 
@@ -356,123 +339,116 @@ def test_staged_data_that_somebody_else_removes_meanwhile_troubles_no_cleaner(
     assert show(tested, one)["status"] == status
 
 
-def test_who_fills_an_image_waits_for_a_cleaner(
+def test_an_operation_fills_an_image_while_a_cleaner_is_about_to_remove(
     tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reconciler has taken the image for dead and is about to remove what lies there, when
-    another process goes on with the operation that fills it."""
+    """The cleaner has taken an earlier try for dead, and removes what that wrote while another
+    process goes on with the operation."""
     one, begun = create(tested), clock.now()
     killed_at(tested, one, "while writing")
     clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 60) * 1_000_000)
     is_about_to, may_go_on = threading.Event(), threading.Event()
-    remove = loose_data.remove
+    delete = FileStore.delete
 
-    def remove_late(*words: Any, **more: Any) -> None:
+    def delete_late(self: FileStore, key: str) -> None:
         if threading.current_thread() is cleaner:
             is_about_to.set()
             assert may_go_on.wait(60)
-        remove(*words, **more)
+        delete(self, key)
 
-    monkeypatch.setattr(loose_data, "remove", remove_late)
-    cleaner = threading.Thread(target=reconcilers.clean_up_uploads, args=(tested.cloud,))
+    monkeypatch.setattr(FileStore, "delete", delete_late)
+    cleaner = threading.Thread(target=clean_up, args=(tested,))
     cleaner.start()
     assert is_about_to.wait(60)
 
-    def clean() -> None:
-        may_go_on.set()
-        cleaner.join()
-
     def sent() -> Iterator[bytes]:
         yield DATA[: 1 << 20]
-        clean()
+        may_go_on.set()
+        cleaner.join()
         yield DATA[1 << 20 :]
 
     run: Any = types.SimpleNamespace(cloud=tested.cloud)
-    if not snapshots.fill(run, one, sent()):
-        clean()
-        assert snapshots.fill(run, one, iter([DATA]))
+    snapshots.fill(run, one, sent())
     assert tested.client().get(f"{URL}/{one}/file").content == DATA
     assert files(tested) == [one]
 
 
-def test_a_cleaner_that_stands_still_before_it_deletes_harms_nobody(
+def test_a_store_that_stands_still_holds_up_nobody(
     tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It has looked that the data is nobody's, and stands still (SIGSTOP, a machine that sleeps)
-    for longer than its lease: another one would clean up, and the image be sent anew."""
+    """A deletion that hangs (NFS) has no transaction open, and hides no image: what it would
+    remove can be sent anew meanwhile, and is not touched when it goes on after all."""
     one, begun = create(tested), clock.now()
     killed_at(tested, one, "after the rename")
-    late = [begun + (uploads.LEASE_SECONDS + 60) * 1_000_000]
-    monkeypatch.setattr(clock, "_source", lambda: late[0])
-    delete, sent = FileStore.delete, threading.Event()
-    answers: list[int] = []
-
-    def others() -> None:
-        late[0] += (uploads.LEASE_SECONDS + 1) * 1_000_000
-        reconcilers.clean_up_uploads(tested.cloud)
-        answer = tested.client().put(f"{URL}/{one}/file", content=DATA, headers=OCTETS)
-        answers.append(answer.status_code)
-        sent.set()
-
-    thread = threading.Thread(target=others)
+    clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 60) * 1_000_000)
+    hangs, may_go_on = threading.Event(), threading.Event()
+    delete = FileStore.delete
 
     def delete_late(self: FileStore, key: str) -> None:
-        if threading.current_thread() is not thread and not thread.ident:
-            thread.start()
-            sent.wait(5)  # whoever has to wait for this cleaner goes on after it
+        if threading.current_thread() is cleaner:
+            hangs.set()
+            assert may_go_on.wait(100)
         delete(self, key)
 
     monkeypatch.setattr(FileStore, "delete", delete_late)
-    reconcilers.clean_up_uploads(tested.cloud)
-    thread.join(60)
-    assert answers == [204]
+    cleaner = threading.Thread(target=clean_up, args=(tested,))
+    cleaner.start()
+    assert hangs.wait(60)
+    assert show(tested, one)["status"] == "queued"
+    answer = tested.client().put(f"{URL}/{one}/file", content=DATA, headers=OCTETS)
+    assert answer.status_code == 204
+    may_go_on.set()
+    cleaner.join(60)
     assert tested.client().get(f"{URL}/{one}/file").content == DATA
+    clean_up(tested)
     assert files(tested) == [one]
     assert reconcilers.check(tested.cloud) == []
 
 
-def test_nobody_begins_to_write_what_a_cleaner_is_removing(
-    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("loop", [reconcilers.clean_up_uploads, staging.clean_up])
+def test_who_cleans_a_staging_area_has_no_transaction_open(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch, loop: Callable[[Any], None]
 ) -> None:
-    one, store = create(tested), tested.cloud.get(Stores).default.name
+    one = create(tested)
+    staged = tested.client().put(f"{URL}/{one}/stage", content=DATA, headers=OCTETS)
+    assert staged.status_code == 204, staged.text
     with tested.cloud.database.write() as tx:
-        loose_data.note(tx, one, store, one)
-    removing, may_go_on, noted = threading.Event(), threading.Event(), threading.Event()
+        tx.update(image, image.c.id == one, status="queued")
+    deleted, written = FileStore.delete, threading.Event()
 
-    def delete_slowly(self: FileStore, key: str) -> None:
-        removing.set()
-        may_go_on.wait(60)
+    def write() -> None:
+        with tested.cloud.database.write():
+            written.set()
 
-    def note() -> None:
-        with tested.cloud.database.write() as tx:
-            loose_data.note(tx, one, store, one)
-        noted.set()
+    def delete(self: FileStore, key: str) -> None:
+        other = threading.Thread(target=write)
+        other.start()
+        assert written.wait(60), "nobody could write meanwhile"
+        other.join()
+        deleted(self, key)
 
-    monkeypatch.setattr(FileStore, "delete", delete_slowly)
-    with ThreadPoolExecutor(2) as pool:
-        with tested.cloud.database.read() as tx:
-            found = loose_data.find(tx)
-        cleaner = pool.submit(loose_data.remove, tested.cloud, found)
-        assert removing.wait(60)
-        writer = pool.submit(note)
-        assert not noted.wait(0.5)
-        may_go_on.set()
-        cleaner.result(60)
-        writer.result(60)
-    with tested.cloud.database.read() as tx:
-        assert len(loose_data.find(tx)) == 1  # that of the writer stays
+    monkeypatch.setattr(FileStore, "delete", delete)
+    loop(tested.cloud)
+    assert written.is_set()
+    assert files(tested) == []
 
 
-def test_no_image_is_saving_half_a_minute_after_a_kill(tested: TestedCloud) -> None:
-    [loop] = [each for each in reconcilers.RECONCILERS if each.name == "image.end_dead_uploads"]
-    assert uploads.LEASE_SECONDS + loop.period_seconds <= 25, "the rest is for the work itself"
+def test_half_a_minute_after_a_kill_no_image_is_saving_and_no_data_left(
+    tested: TestedCloud,
+) -> None:
+    loops = reconcilers.RECONCILERS[:2]
+    assert uploads.LEASE_SECONDS + loops[0].period_seconds <= 25, "the rest is for the work itself"
     one = create(tested)
     killed_at(tested, one, "after the rename")
     lease_ends = _lease_of(tested, one)
     clock.use_source(lambda: lease_ends + 1)
-    loop.run(tested.cloud)
-    clock.use_source(None)
+    rung = threading.Event()
+    tested.cloud.database.bells.listen(bell_of(loops[1].name), rung.set)
+    loops[0].run(tested.cloud)
     assert show(tested, one)["status"] == "queued"
+    assert rung.wait(60), "the loop that removes the data would come later"
+    loops[1].run(tested.cloud)
+    clock.use_source(None)
     assert files(tested) == []
 
 
@@ -482,8 +458,9 @@ def test_the_doctor_sees_what_is_wrong(tested: TestedCloud) -> None:
     for each in (one, two):
         tested.client().put(f"{URL}/{each}/file", content=DATA, headers=OCTETS)
     assert reconcilers.check(tested.cloud) == []
-    (folder / one).unlink()
-    (folder / two).write_bytes(b"short")
+    [path], [other] = folder.glob(f"{one}.*"), folder.glob(f"{two}.*")
+    path.unlink()
+    other.write_bytes(b"short")
     (folder / "stray").write_bytes(b"x")
     told = "\n".join(reconcilers.check(tested.cloud))
     assert f"{one}" in told

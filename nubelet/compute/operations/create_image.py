@@ -115,10 +115,10 @@ def upload_image(run: Run) -> Wait | None:
         return Wait(_NEXT_UPLOAD_SECONDS)
     try:
         hosting.change(run, task_state=states.IMAGE_UPLOADING)
-        is_filled = image.fill_snapshot(run, _image_id(run), _pieces(run))
+        image.fill_snapshot(run, _image_id(run), _pieces(run))
     finally:
         _uploads.release()
-    return None if is_filled else Wait(_NEXT_UPLOAD_SECONDS)
+    return None
 
 
 def _pieces(run: Run) -> Iterator[bytes]:

@@ -33,9 +33,11 @@ def download(run: Run) -> dict[str, Any]:
     """Fetch the data from the URL that the user gave."""
     uri = run.inputs["import_req"]["method"]["uri"]
     allowed = run.cloud.settings.image.web_download_networks
-    size = staged.write(run, run.subject_id, web_download.fetch(uri, allowed), "Downloaded")
+    staged.remove(run)
+    key = staged.new_key(run, staged.DOWNLOADED)
+    size = staged.write(run, key, web_download.fetch(uri, allowed), "Downloaded")
     run.note("http", f"GET {uri}", result=f"{size} bytes")
-    return {"staged": run.subject_id}
+    return {"staged": key}
 
 
 def fetch_remote(run: Run) -> dict[str, Any]:
@@ -48,13 +50,15 @@ def fetch_remote(run: Run) -> dict[str, Any]:
         remote = json.load(answer)
     if remote.get("status") != "active":
         raise RemoteFailed(f"image {remote.get('id')} is {remote.get('status')} there, not active")
+    staged.remove(run)
+    key = staged.new_key(run, staged.DOWNLOADED)
     with closing(_ask(f"{one}/file", token)) as answer:
-        size = staged.write(run, run.subject_id, _read(answer), "Downloaded")
+        size = staged.write(run, key, _read(answer), "Downloaded")
     run.note("http", f"GET {one}/file", result=f"{size} bytes")
     if remote.get("size") not in (None, size):
         raise RemoteFailed(f"{size} bytes came instead of {remote['size']}")
     return {
-        "staged": run.subject_id,
+        "staged": key,
         "disk_format": remote["disk_format"],
         "container_format": remote["container_format"],
         "properties": {name: value for name, value in remote.items() if _is_taken(name)},

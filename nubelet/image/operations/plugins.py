@@ -42,7 +42,8 @@ def decompress(run: Run) -> dict[str, Any]:
             "The image is declared to be compressed, but is none of gzip, xz, lzma, bzip2, zip, "
             "zstd and lha."
         )
-    key = f"{run.subject_id}.{staged.PLAIN}"
+    remove_plain(run)  # what an earlier try left
+    key = staged.new_key(run, staged.PLAIN)
     if kind in _BY_TOOL:
         size = _unpack_by_tool(run, path, kind, key)
     else:
@@ -53,7 +54,7 @@ def decompress(run: Run) -> dict[str, Any]:
 
 def remove_plain(run: Run) -> None:
     """The packed data is still there; the other goes."""
-    staged.remove(run, f"{run.subject_id}.{staged.PLAIN}")
+    staged.remove(run, staged.PLAIN)
 
 
 def _kind(path: Path) -> str | None:
@@ -133,7 +134,8 @@ def convert(run: Run) -> dict[str, Any]:
     if formats_now.container_format != "bare" or formats_now.disk_format in ("iso", wanted):
         return {}
     inspect(run)
-    key = f"{run.subject_id}.{staged.CONVERTED}"
+    remove_converted(run)  # what an earlier try left
+    key = staged.new_key(run, staged.CONVERTED)
     with staged.part(run, key, f"Converting from {formats_now.disk_format} to {wanted}") as part:
         run.cloud.get(ImageConverter).convert(  # type: ignore[type-abstract]
             staged.path_of(run),
@@ -148,7 +150,7 @@ def convert(run: Run) -> dict[str, Any]:
 
 def remove_converted(run: Run) -> None:
     """The data as it came is still there; the other goes."""
-    staged.remove(run, f"{run.subject_id}.{staged.CONVERTED}")
+    staged.remove(run, staged.CONVERTED)
 
 
 def inspect(run: Run) -> None:

@@ -1,8 +1,8 @@
 """Data on its way to an import: in the staging area, step by step under keys of its own.
 
-`<image id>` is what was staged or downloaded, `<image id>.plain` what was in it when it was
-compressed, `<image id>.converted` the same disk in another format. A step that is repeated begins
-with what the step before it left, so nothing is decompressed or converted twice.
+What was staged or downloaded, what was in it when it was compressed (PLAIN), and the same disk in
+another format (CONVERTED) lie side by side, each try of a step has a key of its own. A step that
+is repeated begins with what the step before it left, so nothing is done twice.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from nubelet.image import loose_data, progress, staging
 from nubelet.image.stores import Stores, pieces
 from nubelet.image.stores.file import FileStore
 from nubelet.kernel.errors import NotFound, TooLarge
+from nubelet.kernel.ids import new_hex
 from nubelet.kernel.operations.run import Run
 
-PLAIN, CONVERTED = "plain", "converted"
+DOWNLOADED, PLAIN, CONVERTED = "downloaded", "plain", "converted"  # how keys end
 CHUNK_BYTES = 1 << 20
 
 
@@ -30,7 +31,13 @@ def area(run: Run) -> FileStore:
 
 def key_of(run: Run) -> str:
     """The key of the data as the last finished step left it."""
-    return str(run.outputs.get("staged", run.subject_id))
+    # The image's id: of imports that an earlier release started.
+    return str(run.outputs.get("staged") or run.inputs.get("staged") or run.subject_id)
+
+
+def new_key(run: Run, kind: str) -> str:
+    """The key of what this try of a step will make."""
+    return f"{area(run).new_key(run.subject_id, f'{run.operation_id}-{run.attempt}')}.{kind}"
 
 
 def path_of(run: Run) -> Path:
@@ -41,12 +48,13 @@ def path_of(run: Run) -> Path:
     key = key_of(run)
     path = area(run).path(key)
     with run.cloud.database.read() as tx:
-        rows = staging.rows_of(tx, run.subject_id, key)
+        rows = [row for row in staging.rows_of(tx, run.subject_id) if row.key == key]
     for row in rows:
         machine = loose_data.machine_of(row.store)
         if row.store == area(run).name and path.is_file():
             return path
         if machine and row.store != area(run).name:
+            loose_data.remove(run.cloud, [each for each in rows if each.store == area(run).name])
             size = write(run, key, staging.fetch(run.cloud, machine, key), "Fetched")
             run.note("http", f"GET {machine} staged {key}", result=f"{size} bytes")
             return path
@@ -64,7 +72,7 @@ def write(run: Run, key: str, chunks: Iterator[bytes], verb: str) -> int:
 
     Raises TooLarge past the largest size of an image.
     """
-    note(run, key)
+    _note(run, key)
     limit, size = run.cloud.settings.image.max_bytes, 0
     upload = area(run).begin(key)
     try:
@@ -87,10 +95,10 @@ def part(run: Run, key: str, doing: str) -> Iterator[Path]:
 
     `doing` is told to the user.
     """
-    note(run, key)
+    _note(run, key)
     progress.tell(run, doing)
     target = area(run).path(key)
-    path = target.with_name(f"{key}.{run.operation_id}-{run.attempt}.part")
+    path = target.with_name(f"{key}.{new_hex()}.part")
     try:
         yield path
         require_lease(run)
@@ -99,18 +107,16 @@ def part(run: Run, key: str, doing: str) -> Iterator[Path]:
         path.unlink(missing_ok=True)
 
 
-def note(run: Run, key: str) -> None:
-    """Data will come to be under this key; what an earlier try left there is removed."""
-    remove(run, key)
+def _note(run: Run, key: str) -> None:
     with run.cloud.database.write() as tx:
         loose_data.note(tx, run.subject_id, area(run).name, key)
 
 
-def remove(run: Run, key: str | None = None) -> None:
-    """Nothing is staged for this image any more (under one key, or at all)."""
+def remove(run: Run, kind: str = "") -> None:
+    """Nothing is staged for this image any more (of what one step makes, or at all)."""
     with run.cloud.database.read() as tx:
-        rows = staging.rows_of(tx, run.subject_id, key)
-    loose_data.remove(run.cloud, rows)
+        rows = staging.rows_of(tx, run.subject_id)
+    loose_data.remove(run.cloud, [row for row in rows if row.key.endswith(kind)])
 
 
 def require_lease(run: Run) -> None:

@@ -156,13 +156,13 @@ def activate(tx: Tx, run: Run, facts: Mapping[str, Any]) -> None:
 def clear(run: Run, name: str) -> None:
     """The store has nothing of this operation."""
     with run.cloud.database.write() as tx:
-        noted = {row.key for row in loose_data.find(tx, run.subject_id, name)}
+        noted = {row.key for row in loose_data.find(tx, run.subject_id, store=name)}
         for each in locations.find_all(tx, run.subject_id):
             if each.store == name:
                 locations.remove(tx, run.subject_id, name, each.key)
                 if each.key not in noted:
                     loose_data.note(tx, run.subject_id, name, each.key)
-        rows = loose_data.find(tx, run.subject_id, name)
+        rows = loose_data.find(tx, run.subject_id, store=name)
     loose_data.remove(run.cloud, rows)
 
 

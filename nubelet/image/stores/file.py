@@ -1,4 +1,4 @@
-"""Image data as files in one folder: `<image id>`, and `<image id>.<random>.part` meanwhile."""
+"""Image data as files in one folder: `<image id>.<upload>`, and `….part` while it comes."""
 
 from __future__ import annotations
 
@@ -44,14 +44,11 @@ class FileUpload:
         os.fsync(self._file.fileno())
         self._file.close()
         try:
-            # A rename would replace the data of an upload that took this one for dead.
-            os.link(self._part, self._target)
-        except (FileExistsError, FileNotFoundError):
+            self._part.rename(self._target)
+        except FileNotFoundError:
             raise Conflict(
-                f"The data of image {self._target.name} was written by another upload, or this "
-                "one was taken for dead."
+                f"The upload {self._target.name} was taken for dead, and what it wrote was removed."
             ) from None
-        self._part.unlink()
         _sync_folder(self._target.parent)
 
     def abort(self) -> None:
@@ -87,12 +84,11 @@ class FileStore:
         }
 
     def new_key(self, image_id: str, upload_id: str) -> str:
-        """The image's id."""
-        return image_id
+        """One of its own for each upload: a late one never meets another."""
+        return f"{image_id}.{upload_id}"
 
     def begin(self, key: str) -> FileUpload:
-        """Start to write. Whoever may begin owns the key: what lies there is nobody's."""
-        self.path(key).unlink(missing_ok=True)
+        """Start to write."""
         return FileUpload(self._folder / f"{key}.{new_hex()}.part", self.path(key))
 
     def path(self, key: str) -> Path:
@@ -122,10 +118,10 @@ class FileStore:
         return path.name if inside and path.name not in ("", ".", "..") else None
 
     def delete(self, key: str) -> None:
-        """Remove the file and its parts."""
-        self.path(key).unlink(missing_ok=True)
+        """Remove the file and its parts: these first, an upload that ends now makes a file."""
         for path in self._folder.glob(f"{glob.escape(key)}.*.part"):
             path.unlink(missing_ok=True)
+        self.path(key).unlink(missing_ok=True)
 
     def list_ids(self) -> list[str]:
         """Names of the complete files."""

@@ -1,12 +1,13 @@
-"""Image data as block devices of a Ceph pool: `<image id>`, with a protected snapshot `snap`.
+"""Image data as devices of a Ceph pool: `<image id>.<upload>`, with a protected snapshot `snap`.
 
-Written under `<image id>.<upload id>.part` and renamed when it is complete. librados and librbd
+Written under a name that ends in `.part`, and renamed when it is complete. librados and librbd
 are called through ctypes (`ceph.py`): they come with Ceph's Debian packages, and nothing else is
 needed. In OpenStack: glance_store/_drivers/rbd.py.
 """
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SNAPSHOT = "snap"  # what clones of an image stand on, by its name in every OpenStack
 _READ_BYTES = 4 << 20
 _GROW_BYTES = 1 << 30
-_ID_LENGTH = 36
+_KEY = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(\.[0-9a-z-]+)?"  # bare: of earlier releases
 
 
 class RbdUpload:
@@ -121,12 +122,11 @@ class RbdStore:
             return self._pool
 
     def new_key(self, image_id: str, upload_id: str) -> str:
-        """The image's id: operators and other services look for that."""
-        return image_id
+        """One of its own for each upload, which begins with the id that operators look for."""
+        return f"{image_id}.{upload_id}"
 
     def begin(self, key: str) -> RbdUpload:
-        """Start to write. Whoever may begin owns the key: what lies there is nobody's."""
-        self.delete(key)
+        """Start to write."""
         return RbdUpload(self._connected(), key, self._options.object_bytes)
 
     def size(self, key: str) -> int | None:
@@ -182,7 +182,7 @@ class RbdStore:
             found = self._connected().list()
         except CephError as error:
             raise StoreUnreachable(str(error)) from error
-        return [name for name in found if len(name) == _ID_LENGTH and name.count("-") == 4]
+        return [name for name in found if re.fullmatch(_KEY, name) and not name.endswith(".part")]
 
 
 def _remove(pool: Pool, name: str) -> None:
