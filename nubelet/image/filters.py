@@ -7,6 +7,7 @@ only by `in:`; repeated tags must all be there.
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from nubelet.image import property_protection
 from nubelet.image.model import image, image_property, image_tag
 from nubelet.kernel.context import Context
 from nubelet.kernel.errors import BadRequest
-from nubelet.kernel.http.fields import read_bool, read_int, read_time, wide
+from nubelet.kernel.http.fields import read_bool, read_natural, read_time, wide
 from nubelet.kernel.http.messages import Query
 
 PAGING = frozenset(
@@ -26,18 +27,22 @@ _EXACT = frozenset({"owner", "checksum", "os_hash_algo", "os_hash_value"})
 _NUMBERS = frozenset({"min_disk", "min_ram", "size", "virtual_size"})
 _TIMES = frozenset({"created_at", "updated_at"})
 _BOOLEANS = frozenset({"protected", "os_hidden"})
-_OPERATORS = {
-    "eq": "__eq__",
-    "neq": "__ne__",
-    "gt": "__gt__",
-    "gte": "__ge__",
-    "lt": "__lt__",
-    "lte": "__le__",
+_SECOND = 1_000_000
+# column, begin and end of a second
+_OPERATORS: dict[str, Callable[[Any, int, int], sa.ColumnElement[bool]]] = {
+    "eq": lambda column, begin, end: sa.and_(column >= begin, column < end),
+    "neq": lambda column, begin, end: sa.or_(column < begin, column >= end),
+    "gt": lambda column, begin, end: column >= end,
+    "gte": lambda column, begin, end: column >= begin,
+    "lt": lambda column, begin, end: column < begin,
+    "lte": lambda column, begin, end: column < end,
 }
 
 
 def conditions(ctx: Context, query: Query) -> list[sa.ColumnElement[bool]]:
     """What the query asks for; raises BadRequest naming the filter."""
+    if "changes-since" in query:
+        raise BadRequest("changes-since is not available in v2: use updated_at with an operator.")
     found = [
         _condition(ctx, name, value)
         for name, values in query.items()
@@ -53,10 +58,10 @@ def _condition(ctx: Context, name: str, value: str) -> sa.ColumnElement[bool]:
     if name == "tag":
         return image.c.id.in_(sa.select(image_tag.c.image_id).where(image_tag.c.tag == value))
     if name in ("size_min", "size_max"):
-        limit = _natural(name, value)
+        limit = read_natural(name, value)
         return image.c.size >= limit if name == "size_min" else image.c.size <= limit
     if name in _NUMBERS:
-        return wide(image.c[name]) == _natural(name, value)
+        return wide(image.c[name]) == read_natural(name, value)
     if name in _BOOLEANS:
         return image.c[name] == read_bool(name, value)
     if name in _TIMES:
@@ -74,22 +79,16 @@ def _condition(ctx: Context, name: str, value: str) -> sa.ColumnElement[bool]:
     )
 
 
-def _natural(name: str, value: str) -> int:
-    number = read_int(name, value)
-    if number < 0:
-        raise BadRequest(f"{name} must not be negative, as {value} is.")
-    return number
-
-
 def _compared(name: str, value: str) -> sa.ColumnElement[bool]:
+    """By whole seconds, as times are shown."""
     operator, separator, moment = value.partition(":")
-    if separator and operator in _OPERATORS:
-        return getattr(image.c[name], _OPERATORS[operator])(  # type: ignore[no-any-return]
-            read_time(name, moment)
-        )
     if separator and operator.isalpha():
-        raise BadRequest(f"Unable to filter {name} by unknown operator '{operator}'.")
-    return image.c[name] == read_time(name, value)
+        if operator not in _OPERATORS:
+            raise BadRequest(f"Unable to filter {name} by unknown operator '{operator}'.")
+    else:
+        operator, moment = "eq", value
+    begin = read_time(name, moment) // _SECOND * _SECOND
+    return _OPERATORS[operator](image.c[name], begin, begin + _SECOND)
 
 
 def _split(name: str, text: str) -> list[str]:

@@ -58,6 +58,8 @@ def start(ctx: Context, tx: Tx, found: Image, asked: Mapping[str, Any]) -> None:
     method = asked["method"]
     _require_ready(tx, found, method["name"])
     stores = _choose_stores(ctx, found, asked)
+    if not stores:
+        return  # it is in all of them
     if method["name"] == GLANCE_DOWNLOAD:
         method = {"glance_service_interface": "public", **method}
     copies, is_staged = method["name"] == COPY_IMAGE, method["name"] == GLANCE_DIRECT
@@ -106,7 +108,7 @@ def _require_ready(tx: Tx, found: Image, name: str) -> None:
         if open_ones:
             raise Conflict(f"Image {row.id} has an active task {open_ones[0].id}.")
     elif name != GLANCE_DOWNLOAD and not (row.disk_format and row.container_format):
-        raise BadRequest("Properties disk_format, container_format must be set prior to import.")
+        raise Conflict("Properties disk_format, container_format must be set prior to import.")
 
 
 def _choose_stores(ctx: Context, found: Image, asked: Mapping[str, Any]) -> list[str]:
@@ -122,7 +124,7 @@ def _choose_stores(ctx: Context, found: Image, asked: Mapping[str, Any]) -> list
         chosen = named or [stores.default.name]
     unknown = set(chosen) - set(stores.names)
     if unknown:
-        raise BadRequest(f"Store for image import not found: {', '.join(sorted(unknown))}")
+        raise Conflict(f"Store for image import not found: {', '.join(sorted(unknown))}")
     if set(chosen) - set(writable):
         raise BadRequest(
             f"These stores are read-only: {', '.join(sorted(set(chosen) - set(writable)))}."
@@ -134,6 +136,4 @@ def _choose_stores(ctx: Context, found: Image, asked: Mapping[str, Any]) -> list
                 f"Image is already present at store {', '.join(sorted(set(named) & present))}."
             )
         chosen = [name for name in chosen if name not in present]
-        if not chosen:
-            raise Conflict(f"Image {found.row.id} is already present at all these stores.")
     return chosen

@@ -116,6 +116,12 @@ def refuse_protected(name: str) -> None:
         raise Forbidden(f"Attribute '{name}' is reserved.")
 
 
+def check_name(name: str) -> None:
+    """Raise BadRequest for what cannot be the name of an additional property."""
+    if not 1 <= len(name) <= 255:
+        raise BadRequest("The name of a property has 1 to 255 characters.")
+
+
 def _core(change: Change, row: Any) -> Any:
     name = change.name
     if change.op == "remove":
@@ -132,8 +138,7 @@ def _checked(name: str, value: Any) -> Any:
 
 def _additional(change: Change, properties: dict[str, str]) -> None:
     name = change.name
-    if len(name) > 255:
-        raise BadRequest("The name of a property is at most 255 characters long.")
+    check_name(name)
     if change.op == "remove":
         if name not in properties:
             raise Conflict(f"Property {name} does not exist.")

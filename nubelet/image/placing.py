@@ -60,6 +60,7 @@ def add_by_operation(
             f"Image {row.id} is {row.status}: a location is added only while it is queued."
         )
     store, key = _place(ctx, tx, found, url)
+    validation_data = {name: each.lower() for name, each in validation_data.items()}
     check_hashes(validation_data)
     quotas.require_upload(ctx.cloud, tx, row.owner, staged=False)
     update_image(tx, row.id, status="importing")
@@ -245,7 +246,7 @@ def _replaced(
 
 def _validated(row: Any, value: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, str]:
     """The hashes that come with a location: new ones for a queued image, else the known ones."""
-    given = value.get("validation_data", {})
+    given = {name: each.lower() for name, each in value.get("validation_data", {}).items()}
     if row.status == "queued":
         check_hashes(given)
     for name, each in given.items():

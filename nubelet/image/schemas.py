@@ -138,7 +138,7 @@ RESERVED = frozenset(
         "os_glance_import_task",
     }
 )
-RESERVED_PREFIX = "os_glance_"
+RESERVED_PREFIX = "os_glance"
 
 _PROPERTY = {"type": "string", "maxLength": 65535}
 

@@ -51,7 +51,9 @@ def type_of(record: journal.Record) -> str:
 
 
 def status_of(record: journal.Record) -> str:
-    """How a task fares."""
+    """How a task fares. An operation is `pending` in the journal until its first step is done."""
+    if record.state == journal.PENDING and record.started_at is not None:
+        return "processing"
     return _STATES.get(record.state, "processing")
 
 
@@ -69,18 +71,23 @@ def find_all(ctx: Context, tx: Tx) -> list[journal.Record]:
 def find(ctx: Context, tx: Tx, task_id: str) -> journal.Record:
     """One task; raises NotFound, also for tasks of others."""
     for record in journal.find(tx, operation_id=task_id):
-        if record.kind in KINDS and (ctx.is_admin or record.project_id == ctx.project_id):
+        if record.kind in KINDS and _may_see(ctx, record):
             return record
     raise NotFound(message=f"No task found with ID {task_id}")
 
 
-def of_image(tx: Tx, image_id: str) -> list[journal.Record]:
-    """The tasks of an image, newest first."""
+def of_image(ctx: Context, tx: Tx, image_id: str) -> list[journal.Record]:
+    """The tasks of an image that the caller may see, newest first: who may use an image is not told
+    where it came from, and by which signed URL."""
     return [
         record
         for record in journal.find(tx, subject_id=image_id, newest_first=True)
-        if record.kind in KINDS
+        if record.kind in KINDS and _may_see(ctx, record)
     ]
+
+
+def _may_see(ctx: Context, record: journal.Record) -> bool:
+    return ctx.is_admin or record.project_id == ctx.project_id
 
 
 def messages(tx: Tx, records: Iterable[journal.Record]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from nubelet.kernel.errors import (
     ApiError,
     BadRequest,
     Conflict,
+    Gone,
     NotFound,
     ServiceUnavailable,
     TooLarge,
@@ -169,7 +170,7 @@ class _Lease:
         self._thread.join()
 
     def progress(self) -> None:
-        """Data came; raises NotFound when the image is gone."""
+        """Data came; raises Gone when the image is not ours any more."""
         self._progress = time.monotonic()
         if self.is_lost:
             raise _gone(self._image_id)
@@ -196,10 +197,9 @@ class _Lease:
                 log.warning("the lease of upload %s was not renewed: %s", self._upload_id, error)
 
 
-def _gone(image_id: str) -> NotFound:
-    return NotFound(
-        message=f"The image {image_id} was deleted during the upload, or the upload "
-        "was taken for dead."
+def _gone(image_id: str) -> Gone:
+    return Gone(
+        f"The image {image_id} was deleted during the upload, or the upload was taken for dead."
     )
 
 
@@ -251,7 +251,7 @@ def _wait(pending: list[Future[None]]) -> None:
 
 
 def _finish(cloud: Cloud, row: Any, values: dict[str, Any], written: Location) -> None:
-    """The data is the image's; raises NotFound when the image has gone. Staged data stays noted."""
+    """The data is the image's; raises Gone when it is not ours. Staged data stays noted."""
     with cloud.database.write() as tx:
         done = tx.update(
             image,

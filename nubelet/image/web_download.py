@@ -60,6 +60,8 @@ def _parts(url: str) -> tuple[str, str, int, str]:
         raise Refused("it is not a URL") from None
     if parts.scheme not in _PORTS:
         raise Refused("only http and https are allowed")
+    if not url.isascii():
+        raise Refused("what is not ASCII must be percent-encoded")
     if not parts.hostname or parts.username is not None or any(ord(c) <= 32 for c in url):
         raise Refused("it has no host, or more than a host")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -163,10 +165,12 @@ def _ask(
         try:
             connection.request(method, path, headers={**headers, "Connection": "close"})
             response = connection.getresponse()
-        except BaseException:
+        except BaseException as error:
             connection.close()
+            if isinstance(error, http.client.HTTPException):
+                raise Refused(f"{host} does not answer as HTTP asks for") from error
             raise
-        if response.status in (200, 206):
+        if response.status == 200 or (response.status == 206 and "Range" in headers):
             return response  # it keeps the socket until it is closed
         response.close()
         connection.close()
@@ -179,9 +183,12 @@ def _ask(
 def _read(response: http.client.HTTPResponse) -> Iterator[bytes]:
     expected = response.headers.get("Content-Length")
     size = 0
-    while piece := response.read(CHUNK_BYTES):
-        size += len(piece)
-        yield piece
+    try:
+        while piece := response.read(CHUNK_BYTES):
+            size += len(piece)
+            yield piece
+    except http.client.HTTPException as error:
+        raise Refused(f"the data ended too early, after {size} bytes or more") from error
     if expected is not None and expected.isdigit() and size != int(expected):
         raise Refused(f"{size} bytes came instead of {expected}")
 

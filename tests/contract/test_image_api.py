@@ -95,6 +95,10 @@ def test_a_new_image_has_defaults(tested: TestedCloud, client: httpx.Client) -> 
         ({"extra": 5}, 400),
         ({"protected": "yes"}, 400),
         ({"os_glance_x": "1"}, 403),
+        ({"os_glance": "1"}, 403),
+        ({"os_glancex": "1"}, 403),
+        ({"x" * 256: "1"}, 400),
+        ({"": "1"}, 400),
         ({"status": "active"}, 403),
         ({"size": 5}, 403),
         ({"checksum": "x"}, 403),
@@ -234,6 +238,9 @@ def test_filters(client: httpx.Client) -> None:
     assert ids(client, os_distro=mark, protected="true") == []
     moment = small["created_at"]
     assert set(ids(client, os_distro=mark, created_at=f"gte:{moment}")) == both
+    for operator, finds in (("", 1), ("eq:", 1), ("lte:", 1), ("neq:", 0), ("gt:", 0), ("lt:", 0)):
+        found = ids(client, id=small["id"], created_at=f"{operator}{moment}")
+        assert found == first * finds, "times are compared as they are shown, by whole seconds"
     assert ids(client, os_distro=mark, created_at="lt:2001-01-01T00:00:00Z") == []
     checksum = hashlib.md5(b"12345").hexdigest()
     assert ids(client, os_distro=mark, checksum=checksum) == first
@@ -257,6 +264,10 @@ def test_filters(client: httpx.Client) -> None:
         "name=in:%22open",
         "protected=perhaps",
         "min_ram=x",
+        "sort=name:asc&sort_key=name",
+        "sort=name:asc&sort_dir=asc",
+        "changes-since=2020-01-01",
+        "member_status=",
     ],
 )
 def test_wrong_lists_are_refused(client: httpx.Client, query: str) -> None:
@@ -270,6 +281,9 @@ def test_pages_and_order(client: httpx.Client) -> None:
     by_name = client.get(f"{URL}?os_version={mark}&sort=name:asc,created_at:asc")
     assert [each["id"] for each in by_name.json()["images"]] == [made[1], made[3], made[0], made[2]]
     assert ids(client, os_version=mark, sort_key="name", sort_dir="desc")[0] == made[2]
+    for bare in ("sort_key=name", "sort=name"):
+        found = client.get(f"{URL}?os_version={mark}&{bare}").json()["images"]
+        assert [each["name"] for each in found] == ["c", "b", "a", "a"], "descending unless said"
     seen, path = [], f"{URL}?os_version={mark}&limit=3&sort=name:asc"
     while path:
         page = client.get(path).json()
@@ -432,6 +446,7 @@ def test_data_goes_in_and_comes_out(client: httpx.Client) -> None:
         ("bytes=5-2", 416, 0, 0),
         ("bytes=-", 416, 0, 0),
         ("lines=1-2", 416, 0, 0),
+        ("BYTES = 0-9", 206, 0, 10),
     ],
 )
 def test_ranges(client: httpx.Client, asked: str, status: int, start: int, end: int) -> None:
@@ -445,6 +460,44 @@ def test_ranges(client: httpx.Client, asked: str, status: int, start: int, end: 
         assert got.headers["content-range"] == f"bytes {start}-{end - 1}/1000"
     else:
         assert got.headers["content-range"] == "bytes */1000"
+
+
+def test_a_range_by_the_header_that_the_image_api_names(client: httpx.Client) -> None:
+    data = bytes(number % 251 for number in range(1000))
+    one = create(client)["id"]
+    upload(client, one, data)
+    path = f"{URL}/{one}/file"
+    got = client.get(path, headers={"Content-Range": "bytes 10-19/1000"})
+    assert (got.status_code, got.content) == (206, data[10:20])
+    assert client.get(path, headers={"Content-Range": "bytes 10-19/*"}).content == data[10:20]
+    both = {"Content-Range": "bytes 10-19/*", "Range": "bytes=0-4"}
+    assert client.get(path, headers=both).content == data[:5]
+    for wrong in ("nonsense", "bytes 1000-1010/*", "bytes */1000"):
+        assert client.get(path, headers={"Content-Range": wrong}).status_code == 416
+    assert client.get(path, headers={"Range": "bytes=0-1,5-6"}).status_code == 400
+    whole = client.get(path, headers={"Range": "bytes=0-1", "If-Range": '"x"'})
+    assert (whole.status_code, whole.content) == (200, data)
+
+
+@pytest.mark.parametrize("target", ["file", "stage"])
+def test_data_that_is_not_as_long_as_was_said_is_refused(
+    tested: TestedCloud, client: httpx.Client, target: str
+) -> None:
+    """What clients send so that a file cut short is not taken for an image."""
+    one = create(client)["id"]
+    headers = {"Content-Type": "Application/Octet-Stream"}
+
+    def put(size: str) -> httpx.Response:
+        said = {**headers, "X-OpenStack-Image-Size": size}
+        return client.put(f"{URL}/{one}/{target}", content=b"1234567", headers=said)
+
+    for wrong in ("8", "6", "-1", "x", "9" * 30):
+        answer = put(wrong)
+        assert answer.status_code == 400, answer.text
+        assert "size" in answer.json()["message"]
+        assert client.get(f"{URL}/{one}").json()["status"] == "queued"
+        tested.reconcile("image.clean_up_uploads")
+    assert put("7").status_code == 204
 
 
 def test_an_upload_that_is_refused_leaves_the_image_queued(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -139,7 +143,14 @@ def test_a_url_that_does_not_answer_fails_the_import(
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://169.254.169.254/x", "file:///etc/passwd", "http://10.0.0.1/x", None]
+    "uri",
+    [
+        "http://169.254.169.254/x",
+        "file:///etc/passwd",
+        "http://10.0.0.1/x",
+        "http://127.0.0.1/\u00fc",
+        None,
+    ],
 )
 def test_a_url_into_our_networks_is_refused(client: httpx.Client, uri: str | None) -> None:
     one = create(client)
@@ -153,7 +164,7 @@ def test_imports_that_cannot_be(tested: TestedCloud, client: httpx.Client, web: 
     assert start(client, one, "copy-image").status_code == 403
     assert start(tested.client("admin"), one, "copy-image").status_code == 409
     assert start(client, one, "magic").status_code == 400
-    assert start(client, one, "web-download", f"{web}/image", stores=["nowhere"]).status_code == 400
+    assert start(client, one, "web-download", f"{web}/image", stores=["nowhere"]).status_code == 409
     assert client.post(f"{URL}/{one}/import", json={}).status_code == 400
     assert start(client, str(uuid4())).status_code == 404
     assert stage(client, one).status_code == 204
@@ -169,7 +180,7 @@ def test_imports_that_cannot_be(tested: TestedCloud, client: httpx.Client, web: 
     assert stage(tested.client("stranger"), one).status_code == 404
     assert start(tested.client("stranger"), one).status_code == 404
     without = client.post(URL, json={}).json()["id"]
-    assert start(client, without, "web-download", f"{web}/image").status_code == 400
+    assert start(client, without, "web-download", f"{web}/image").status_code == 409
     client.delete(f"{URL}/{one}")
     tested.settle()
     assert one not in files(tested)
@@ -188,3 +199,94 @@ def test_what_there_is_to_import_with_and_to(tested: TestedCloud, client: httpx.
     assert client.get("/image/v2/info/stores/detail").status_code == 403
     [detail] = tested.client("admin").get("/image/v2/info/stores/detail").json()["stores"]
     assert detail["type"] == "file"
+
+
+# --- Servers that are slow, or answer what they should not ---------------------------------------
+
+
+@contextmanager
+def answering(*pieces: bytes | threading.Event) -> Iterator[str]:
+    """The URL of a server that says this to everybody, and waits where an event stands."""
+
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().strip():
+                pass
+            for piece in pieces:
+                if isinstance(piece, threading.Event):
+                    piece.wait(100)
+                else:
+                    self.wfile.write(piece)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Answer) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/image"
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\n\r\nabc", "206"),
+        (b"nonsense\r\n\r\n", "HTTP"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", "instead of 9"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc", "too early"),
+    ],
+)
+def test_an_answer_that_is_not_the_whole_image_is_none(
+    tested: TestedCloud, client: httpx.Client, answer: bytes, told: str
+) -> None:
+    one = create(client)
+    with answering(answer) as url:
+        assert start(client, one, "web-download", url).status_code == 202
+        tested.settle()
+    [task] = client.get(f"{URL}/{one}/tasks").json()["tasks"]
+    assert task["status"] == "failure"
+    assert told in task["message"]
+    assert client.get(f"{URL}/{one}").json()["status"] == "queued"
+
+
+def test_slow_servers_hold_up_nobody_else(tested: TestedCloud, client: httpx.Client) -> None:
+    """One member begins more imports than there are workers, from a server that never ends. The
+    import of another is done meanwhile, and the tasks of those that run say so."""
+    may_end = threading.Event()
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nda"
+    with answering(head, may_end, b"ta") as url:
+        slow = [create(client) for _ in range(6)]
+        for one in slow:
+            assert start(client, one, "web-download", url).status_code == 202
+        other = tested.client("stranger")
+        theirs = create(other)
+        assert stage(other, theirs).status_code == 204
+        assert start(other, theirs).status_code == 202
+        until(lambda: other.get(f"{URL}/{theirs}").json()["status"] == "active")
+
+        def states() -> list[str]:
+            found = [client.get(f"{URL}/{one}/tasks").json()["tasks"][0] for one in slow]
+            return sorted(task["status"] for task in found)
+
+        until(lambda: states() == ["pending"] * 5 + ["processing"])
+        may_end.set()
+        tested.settle()
+    assert states() == ["success"] * 6
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 90
+    while not holds():
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.05)
+
+
+def test_tasks_are_told_to_the_owner_alone(
+    tested: TestedCloud, client: httpx.Client, web: str
+) -> None:
+    """They name where an image came from, which may be a signed URL."""
+    one = create(client, visibility="community")
+    assert start(client, one, "web-download", f"{web}/image?signature=secret").status_code == 202
+    tested.settle()
+    assert len(client.get(f"{URL}/{one}/tasks").json()["tasks"]) == 1
+    assert len(tested.client("admin").get(f"{URL}/{one}/tasks").json()["tasks"]) == 1
+    seen = tested.client("stranger").get(f"{URL}/{one}/tasks")
+    assert (seen.status_code, seen.json()["tasks"]) == (200, [])

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from nubelet.image import Stores
+from nubelet.image import Stores, check
 from nubelet.image.stores import StoreUnreachable
 from nubelet.image.stores.file import FileUpload
 from tests.cloud import TestedCloud, make_cloud
@@ -122,10 +122,10 @@ def test_an_import_names_its_stores(tested: TestedCloud, client: httpx.Client) -
     assert imported(tested, client, stores=["archive"])["stores"] == "archive"
     one = create(client)
     client.put(f"{URL}/{one}/stage", content=b"content", headers=OCTETS)
-    for stores in (["web"], ["nowhere"]):
+    for stores, status in ((["web"], 400), (["nowhere"], 409)):
         body = {"method": {"name": "glance-direct"}, "stores": stores}
         answer = client.post(f"{URL}/{one}/import", json=body)
-        assert (answer.status_code, stores[0] in answer.json()["message"]) == (400, True)
+        assert (answer.status_code, stores[0] in answer.json()["message"]) == (status, True)
 
 
 @pytest.mark.parametrize("must", [True, False])
@@ -153,6 +153,60 @@ def test_a_store_that_fails(
         assert holding(tested, shown["id"]) == ["file"]
 
 
+def test_an_import_goes_to_the_store_of_the_header(
+    tested: TestedCloud, client: httpx.Client
+) -> None:
+    one, body = create(client), {"method": {"name": "glance-direct"}}
+    client.put(f"{URL}/{one}/stage", content=b"content", headers=OCTETS)
+
+    def start(name: str, **more: object) -> int:
+        headers = {"X-Image-Meta-Store": name}
+        return client.post(
+            f"{URL}/{one}/import", json={**body, **more}, headers=headers
+        ).status_code
+
+    assert start("nowhere") == 409
+    assert start("archive", stores=["file"]) == 400
+    assert start("archive", all_stores=True) == 400
+    assert start("archive") == 202
+    tested.settle()
+    assert holding(tested, one) == ["archive"]
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_store_whose_folder_is_gone_is_named(tmp_path: Path, there: bool) -> None:
+    """Unmounted, or something else in its place: 503, and nothing waits for it to come back."""
+    archive = tmp_path / "archive"
+    stores = {"archive": {"type": "file", "directory": str(archive)}}
+    tested = make_cloud(
+        tmp_path, services=("identity", "image"), options={"image.stores": stores}, hosts=()
+    )
+    try:
+        client = tested.client("member")
+        wanted = {"disk_format": "raw", "container_format": "bare"}
+        one, two = (str(client.post(URL, json=wanted).json()["id"]) for _ in range(2))
+        archive.rmdir()
+        if there:
+            archive.write_bytes(b"")
+        answer = upload(client, one, **{"X-Image-Meta-Store": "archive"})
+        assert (answer.status_code, "archive" in answer.json()["message"]) == (503, True)
+        assert str(tmp_path) not in answer.text
+        assert client.get(f"{URL}/{one}").json()["status"] == "queued"
+        assert upload(client, one).status_code == 204
+        client.put(f"{URL}/{two}/stage", content=b"content", headers=OCTETS)
+        body = {"method": {"name": "glance-direct"}, "stores": ["archive"]}
+        assert client.post(f"{URL}/{two}/import", json=body).status_code == 202
+        tested.settle()
+        [task] = client.get(f"{URL}/{two}/tasks").json()["tasks"]
+        assert task["status"] == "failure"
+        assert str(tmp_path) not in task["message"]
+        for loop in ("image.note_strays", "image.clean_up_uploads"):
+            tested.reconcile(loop)
+        assert "archive cannot be reached" in "\n".join(check(tested.cloud))
+    finally:
+        tested.close()
+
+
 def test_an_image_is_copied_and_deleted_from_a_store(
     tested: TestedCloud, client: httpx.Client, admin: httpx.Client
 ) -> None:
@@ -166,7 +220,9 @@ def test_an_image_is_copied_and_deleted_from_a_store(
     assert (shown["status"], shown["stores"]) == ("active", "archive,file")
     assert holding(tested, one) == ["file", "archive"]
     assert shown["os_glance_importing_to_stores"] == shown["os_glance_failed_import"] == ""
-    again = admin.post(f"{URL}/{one}/import", json=body)
+    assert admin.post(f"{URL}/{one}/import", json=body).status_code == 202  # nothing to do
+    named = {"method": {"name": "copy-image"}, "stores": ["archive"]}
+    again = admin.post(f"{URL}/{one}/import", json=named)
     assert (again.status_code, "already present" in again.json()["message"]) == (409, True)
     path = f"/image/v2/stores/file/{one}"
     assert client.delete(path).status_code == 403

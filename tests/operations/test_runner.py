@@ -29,10 +29,12 @@ def step(name: str, do: Callable[[Run], object] = lambda run: None, **more: obje
     return Step(name, do, why_no_undo="a test", **more)  # type: ignore[arg-type]
 
 
-def begin(database: Database, operation: Operation, subject: str = "s1") -> str:
+def begin(
+    database: Database, operation: Operation, subject: str = "s1", project: str = "p1"
+) -> str:
     with database.write() as tx:
         return start(
-            tx, operation, project_id="p1", subject_type="thing", subject_id=subject, inputs={}
+            tx, operation, project_id=project, subject_type="thing", subject_id=subject, inputs={}
         )
 
 
@@ -226,7 +228,7 @@ def test_errors_of_the_database_do_not_kill_the_workers(
     runner = runner_of(database, made, operation, workers=2)
     claim, failures = runner._ledger.claim, [3]
 
-    def broken() -> object:
+    def broken(held: object) -> object:
         if failures[0] > 0:
             failures[0] -= 1
             raise sa.exc.OperationalError("select", {}, Exception("the server is gone"))
@@ -235,6 +237,38 @@ def test_errors_of_the_database_do_not_kill_the_workers(
     monkeypatch.setattr(runner._ledger, "claim", broken)
     made_id = begin(database, operation)
     until(lambda: state(database, made_id) == "done")
+
+
+def test_long_operations_leave_workers_for_others(database: Database, made: list[Runner]) -> None:
+    """One project begins many that do not end: neither its own short ones nor the long ones of
+    another wait for them."""
+    may_end, running = threading.Event(), set()
+
+    def wait(run: Run) -> None:
+        running.add(run.subject_id)
+        assert may_end.wait(90)
+        running.discard(run.subject_id)
+
+    slow = Operation("slow", (step("one", wait),), 600, long=True)
+    quick = Operation("quick", (step("one"),), 600)
+    for number in range(12):
+        begin(database, slow, f"mine{number}")
+    runner_of(database, made, slow, quick, workers=8, poll_seconds=0.1)
+    until(lambda: len(running) == 2)
+    short = begin(database, quick, "q")
+    until(lambda: state(database, short) == "done")
+    begin(database, slow, "others", project="p2")
+    until(lambda: "others" in running)
+    for project in ("p3", "p4", "p5"):
+        begin(database, slow, project, project)
+    last = begin(database, quick, "q2", project="p3")
+    until(lambda: state(database, last) == "done")
+    assert len(running) == 4
+    assert len([one for one in running if one.startswith("mine")]) == 2
+    may_end.set()
+    with database.read() as tx:
+        ids = [record.id for record in find(tx)]
+    until(lambda: all(state(database, one) == "done" for one in ids))
 
 
 # --- Processes ------------------------------------------------------------------------------

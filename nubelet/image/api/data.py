@@ -18,10 +18,12 @@ from nubelet.kernel.errors import (
     ServiceUnavailable,
     UnsupportedMediaType,
 )
+from nubelet.kernel.http.fields import read_natural
 from nubelet.kernel.http.messages import FileBody, Request, Response
 from nubelet.kernel.http.routes import Route
 
 UPLOAD_CHUNK_BYTES = 1 << 20
+_SIZE_HEADER = "x-openstack-image-size"
 
 
 def upload(ctx: Context, request: Request) -> object:
@@ -30,8 +32,25 @@ def upload(ctx: Context, request: Request) -> object:
     with ctx.cloud.database.read() as tx:
         found = images.find(ctx, tx, request.params["image_id"])
     ctx.authorize(target=found.target(ctx))
-    uploads.receive(ctx, found, request.chunks(UPLOAD_CHUNK_BYTES), _chosen_store(ctx, request))
+    uploads.receive(ctx, found, chunks_of(request), _chosen_store(ctx, request))
     return None
+
+
+def chunks_of(request: Request) -> Iterator[bytes]:
+    """The data of the body; raises BadRequest at its end when it is not as long as the header
+    x-openstack-image-size says: the source was cut short."""
+    stated = request.headers.get("x-openstack-image-size")
+    chunks = request.chunks(UPLOAD_CHUNK_BYTES)
+    return chunks if stated is None else _exactly(chunks, read_natural(_SIZE_HEADER, stated))
+
+
+def _exactly(chunks: Iterator[bytes], size: int) -> Iterator[bytes]:
+    came = 0
+    for chunk in chunks:
+        came += len(chunk)
+        yield chunk
+    if came != size:
+        raise BadRequest(f"{came} bytes came, the header {_SIZE_HEADER} says {size}.")
 
 
 def _chosen_store(ctx: Context, request: Request) -> ImageStore | None:
@@ -47,7 +66,8 @@ def _chosen_store(ctx: Context, request: Request) -> ImageStore | None:
 
 def require_octets(request: Request) -> None:
     """Raise UnsupportedMediaType unless the body is said to be plain bytes."""
-    if request.headers.get("content-type", "").split(";")[0] != "application/octet-stream":
+    media = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if media != "application/octet-stream":
         raise UnsupportedMediaType("Image data is sent as application/octet-stream.")
 
 
@@ -63,7 +83,18 @@ def download(ctx: Context, request: Request) -> object:
         )
     if row.status not in ("active", "deactivated"):
         return Response(204)
-    return _answer(ctx, found, request.headers.get("range"))
+    return _answer(ctx, found, _asked(request))
+
+
+def _asked(request: Request) -> str | None:
+    """The range that a client wants. The Image API also knows it by the header Content-Range."""
+    if "if-range" in request.headers:  # data has no validator that could be meant
+        return None
+    asked = request.headers.get("range")
+    stated = request.headers.get("content-range")
+    if asked is not None or stated is None:
+        return asked
+    return re.sub(r"^bytes (\d+-\d+)/(\d+|\*)$", r"bytes=\1", stated.strip())
 
 
 def download_for_node(ctx: Context, request: Request) -> object:
@@ -153,7 +184,9 @@ def _range(asked: str | None, size: int) -> tuple[int, int]:
     """First and one past the last byte of a Range header (RFC 9110, one range)."""
     if asked is None:
         return 0, size
-    match = re.fullmatch(r"bytes=(\d*)-(\d*)", asked.strip())
+    if "," in asked:
+        raise BadRequest(f"Multiple ranges are not supported: {asked}")
+    match = re.fullmatch(r"bytes\s*=\s*(\d*)-(\d*)", asked.strip(), re.IGNORECASE | re.ASCII)
     refusal = RangeNotSatisfiable(
         f"Invalid range: {asked}", headers={"Content-Range": f"bytes */{size}"}
     )

@@ -65,9 +65,11 @@ def list_images(ctx: Context, request: Request) -> object:
     visibility = request.first("visibility")
     if visibility is not None and visibility not in (*VISIBILITIES, "all"):
         raise BadRequest(f"Invalid visibility value: {visibility}")
-    member_status = request.first("member_status") or "accepted"
+    member_status = request.query.get("member_status", ["accepted"])[0]
     if member_status not in ("pending", "accepted", "rejected", "all"):
         raise BadRequest(f"Invalid status: {member_status}")
+    if "sort" in request.query and {"sort_key", "sort_dir"} & request.query.keys():
+        raise BadRequest("sort cannot be combined with sort_key or sort_dir.")
     statement = sa.select(image).where(
         images.visible(ctx, visibility, member_status), *filters.conditions(ctx, request.query)
     )
@@ -78,6 +80,7 @@ def list_images(ctx: Context, request: Request) -> object:
             request,
             IMAGES,
             statement,
+            direction="desc",
             filtered=False,
             max_limit=ctx.cloud.settings.limits.page_size,
             marker_scope=images.visible(ctx, "all", "all"),
@@ -100,6 +103,7 @@ def create(ctx: Context, request: Request) -> object:
     }
     for name in body:
         patching.refuse_protected(name)
+        patching.check_name(name)
     _refuse_foreign_owner(ctx, values["owner"])
     ctx.authorize("add_image", {"project_id": values["owner"], "owner": values["owner"]})
     _authorize_visibility(ctx, values["visibility"], values["owner"])

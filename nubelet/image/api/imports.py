@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from nubelet.image import images, imports, tasks, uploads
-from nubelet.image.api.data import UPLOAD_CHUNK_BYTES, require_octets
+from nubelet.image.api.data import chunks_of, require_octets
 from nubelet.image.operations.storing import COPY_IMAGE
 from nubelet.kernel.context import Context
+from nubelet.kernel.errors import BadRequest
 from nubelet.kernel.http.messages import Request, Response
 from nubelet.kernel.http.routes import Route
 
@@ -37,7 +41,7 @@ def stage(ctx: Context, request: Request) -> object:
     with ctx.cloud.database.read() as tx:
         found = images.find(ctx, tx, request.params["image_id"])
     ctx.authorize(target=found.target(ctx))
-    uploads.stage(ctx, found, request.chunks(UPLOAD_CHUNK_BYTES))
+    uploads.stage(ctx, found, chunks_of(request))
     return None
 
 
@@ -49,8 +53,18 @@ def start(ctx: Context, request: Request) -> object:
         rule = "copy_image" if method["name"] == COPY_IMAGE else ""
         ctx.authorize(rule, target=found.target(ctx))
         imports.check_method(ctx, method)
-        imports.start(ctx, tx, found, request.body)
+        imports.start(ctx, tx, found, _with_store(request))
     return Response(202, None, {"OpenStack-image-import-methods": ",".join(imports.methods(ctx))})
+
+
+def _with_store(request: Request) -> Mapping[str, Any]:
+    """The body; its stores may be named by the header of uploads, too."""
+    name, body = request.headers.get("x-image-meta-store"), request.body
+    if name is None:
+        return dict(body)
+    if body.get("stores") or body.get("all_stores"):
+        raise BadRequest("X-Image-Meta-Store cannot be combined with 'stores' or 'all_stores'.")
+    return {**body, "stores": [name]}
 
 
 def list_tasks(ctx: Context, request: Request) -> object:
@@ -58,7 +72,7 @@ def list_tasks(ctx: Context, request: Request) -> object:
     with ctx.cloud.database.read() as tx:
         found = images.find(ctx, tx, request.params["image_id"])
         ctx.authorize(target=found.target(ctx))
-        records = tasks.of_image(tx, found.row.id)
+        records = tasks.of_image(ctx, tx, found.row.id)
         told = tasks.messages(tx, records)
     return {"tasks": [tasks.show_of_image(each, told.get(each.id, "")) for each in records]}
 

@@ -159,5 +159,6 @@ IMPORT_IMAGE = Operation(
     title="Import image",
     steps=_steps,
     deadline_seconds=12 * 3600,
+    long=True,
     on_failed=on_failed,
 )

@@ -164,5 +164,6 @@ IMPORT_LOCATION = Operation(
         ),
     ),
     deadline_seconds=12 * 3600,
+    long=True,
     on_failed=on_failed,
 )

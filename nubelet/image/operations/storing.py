@@ -154,7 +154,8 @@ def activate(tx: Tx, run: Run, facts: Mapping[str, Any]) -> None:
 
 
 def clear(run: Run, name: str) -> None:
-    """The store has nothing of this operation."""
+    """The store has nothing of this operation. What it does not give away now goes when it can be
+    reached: nobody waits for that, the next try has a key of its own."""
     with run.cloud.database.write() as tx:
         noted = {row.key for row in loose_data.find(tx, run.subject_id, store=name)}
         for each in locations.find_all(tx, run.subject_id):
@@ -163,7 +164,7 @@ def clear(run: Run, name: str) -> None:
                 if each.key not in noted:
                     loose_data.note(tx, run.subject_id, name, each.key)
         rows = loose_data.find(tx, run.subject_id, store=name)
-    loose_data.remove(run.cloud, rows)
+    loose_data.remove(run.cloud, rows, patient=True)
 
 
 def remove_from(run: Run, name: str) -> None:

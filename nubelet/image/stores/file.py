@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from nubelet.image.stores import StoreUnreachable
 from nubelet.kernel import clock
 from nubelet.kernel.errors import ApiError, Conflict
 from nubelet.kernel.http.messages import FileBody
@@ -24,7 +26,8 @@ class FileUpload:
 
     def __init__(self, part: Path, target: Path) -> None:
         self._part, self._target = part, target
-        self._file = part.open("wb", buffering=0)
+        with _reachable():
+            self._file = part.open("wb", buffering=0)
 
     def write(self, data: bytes) -> None:
         """Append; a full disk is answered as such."""
@@ -33,6 +36,8 @@ class FileUpload:
             while view:
                 view = view[self._file.write(view) :]
         except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise _unreachable(error) from error
             raise ApiError(
                 f"The image store cannot take more data: {error.strerror}.",
                 status=413,
@@ -41,20 +46,22 @@ class FileUpload:
 
     def commit(self) -> None:
         """Durable first, visible second."""
-        os.fsync(self._file.fileno())
-        self._file.close()
-        try:
-            self._part.rename(self._target)
-        except FileNotFoundError:
-            raise Conflict(
-                f"The upload {self._target.name} was taken for dead, and what it wrote was removed."
-            ) from None
-        _sync_folder(self._target.parent)
+        with _reachable():
+            os.fsync(self._file.fileno())
+            self._file.close()
+            try:
+                self._part.rename(self._target)
+            except FileNotFoundError:
+                raise Conflict(
+                    f"The upload {self._target.name} was taken for dead: what it wrote was removed."
+                ) from None
+            _sync_folder(self._target.parent)
 
     def abort(self) -> None:
         """Remove the part."""
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._file.close()
+            self._part.unlink(missing_ok=True)
 
 
 class FileStore:
@@ -97,10 +104,11 @@ class FileStore:
 
     def size(self, key: str) -> int | None:
         """Bytes of the data."""
-        try:
-            return self.path(key).stat().st_size
-        except FileNotFoundError:
-            return None
+        with _reachable():
+            try:
+                return self.path(key).stat().st_size
+            except FileNotFoundError:
+                return None
 
     def read(self, key: str, offset: int, length: int) -> FileBody:
         """A part of the data."""
@@ -119,17 +127,19 @@ class FileStore:
 
     def delete(self, key: str) -> None:
         """Remove the file and its parts: these first, an upload that ends now makes a file."""
-        for path in self._folder.glob(f"{glob.escape(key)}.*.part"):
-            path.unlink(missing_ok=True)
-        self.path(key).unlink(missing_ok=True)
+        with _reachable():
+            for path in self._folder.glob(f"{glob.escape(key)}.*.part"):
+                path.unlink(missing_ok=True)
+            self.path(key).unlink(missing_ok=True)
 
     def list_ids(self) -> list[str]:
         """Names of the complete files."""
-        return [
-            path.name
-            for path in self._folder.iterdir()
-            if path.suffix != ".part" and path.is_file()
-        ]
+        with _reachable():
+            return [
+                path.name
+                for path in self._folder.iterdir()
+                if path.suffix != ".part" and path.is_file()
+            ]
 
     def old_parts(self) -> list[Path]:
         """Parts that nobody has written to for a day: their upload is dead."""
@@ -140,6 +150,19 @@ class FileStore:
                 if path.stat().st_mtime < limit:
                     found.append(path)
         return found
+
+
+@contextmanager
+def _reachable() -> Iterator[None]:
+    """What the file system refuses is the store's trouble: without a path, users see the text."""
+    try:
+        yield
+    except OSError as error:
+        raise _unreachable(error) from error
+
+
+def _unreachable(error: OSError) -> StoreUnreachable:
+    return StoreUnreachable(f"its folder cannot be used: {error.strerror or error}")
 
 
 def _sync_folder(folder: Path) -> None:

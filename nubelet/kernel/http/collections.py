@@ -41,15 +41,16 @@ def list_page(
     statement: sa.Select[Any],
     *,
     default_sort: SortKeys = (("created_at", "desc"), ("id", "desc")),
+    direction: str = "asc",
     max_limit: int | None = 1000,
     filtered: bool = True,
     marker_scope: sa.ColumnElement[bool] | None = None,
 ) -> Page:
     """Run `statement` (over `resource.table`) as the query asks.
 
-    `filtered=False`: the handler has put the filters in itself. `max_limit`: page size when
-    none or a larger one is asked; None for no limit. `marker_scope`: which rows may be
-    markers (default: those of the statement's table).
+    `direction`: of sort keys that come without one. `filtered=False`: the handler has put the
+    filters in itself. `max_limit`: page size when none or a larger one is asked; None for no
+    limit. `marker_scope`: which rows may be markers (default: those of the statement's table).
     """
     assert resource.table is not None
     table = resource.table
@@ -59,7 +60,7 @@ def list_page(
     reverse = request.flag("page_reverse")
     ordering = [
         (_column(resource, ctx, table, name), (direction == "asc") != reverse)
-        for name, direction in _sort_keys(request, default_sort)
+        for name, direction in _sort_keys(request, default_sort, direction)
     ]
     limit = read_limit(request, max_limit)
     marker = request.first("marker") or None
@@ -153,12 +154,12 @@ def _column(resource: Resource, ctx: Context, table: sa.Table, name: str) -> Any
     return resource.sort_column(name, ctx.version)
 
 
-def _sort_keys(request: Request, default: SortKeys) -> list[tuple[str, str]]:
+def _sort_keys(request: Request, default: SortKeys, bare: str) -> list[tuple[str, str]]:
     """The sort keys of a query, in both spellings (`sort_key` + `sort_dir`; `sort=a:asc,b`)."""
     combined = request.first("sort")
     if combined:
         pairs = [part.strip().partition(":")[::2] for part in combined.split(",")]
-        asked = [(key, direction or "asc") for key, direction in pairs]
+        asked = [(key, direction or bare) for key, direction in pairs]
     else:
         keys = request.query.get("sort_key", [])
         directions = request.query.get("sort_dir", [])
@@ -166,7 +167,7 @@ def _sort_keys(request: Request, default: SortKeys) -> list[tuple[str, str]]:
             default = [(default[0][0], directions[0]), *default[1:]]
         if len(directions) > max(len(keys), 1):
             raise BadRequest("There are more sort_dir than sort_key parameters.")
-        fill = directions[-1] if len(directions) == 1 else "asc"
+        fill = directions[-1] if len(directions) == 1 else bare
         asked = [
             (key, directions[i] if i < len(directions) else fill) for i, key in enumerate(keys)
         ]

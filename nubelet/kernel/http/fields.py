@@ -257,6 +257,14 @@ def wide(column: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
     return sa.type_coerce(column, sa.BigInteger)
 
 
+def read_natural(name: str, value: str) -> int:
+    """A whole number of 0 or more in a query string or header; raises BadRequest."""
+    number = read_int(name, value)
+    if number < 0:
+        raise BadRequest(f"{name} must not be negative, as {value} is.")
+    return number
+
+
 def read_time(name: str, value: str) -> int:
     """An ISO 8601 time in a query string as microseconds; raises BadRequest."""
     from nubelet.kernel.clock import parse_iso

@@ -8,6 +8,7 @@ Read next: `engine.py`, which decides; this module only writes down.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,10 @@ _candidate = (
         _c.run_at <= sa.bindparam("now"),
         _c.lease_until < sa.bindparam("now"),
         _c.kind.in_(sa.bindparam("kinds", expanding=True)),
+        sa.or_(
+            _c.kind.not_in(sa.bindparam("long_kinds", expanding=True)),
+            _c.project_id.not_in(sa.bindparam("crowded", expanding=True)),
+        ),
         _c.seq == _first_of_subject,
     )
     .order_by(_c.turn, _c.seq)
@@ -166,25 +171,45 @@ class Ledger:
     """One worker process at the journal."""
 
     def __init__(
-        self, database: Database, owner: str, kinds: Collection[str], lease_seconds: float
+        self,
+        database: Database,
+        owner: str,
+        kinds: Collection[str],
+        lease_seconds: float,
+        *,
+        long_kinds: Collection[str] = (),
+        most_long: int = 1,
     ) -> None:
+        """`most_long`: so many operations of `long_kinds` are claimed at once, half of them for one
+        project (and at least one)."""
         self.database = database
         self.owner = owner
         self._kinds = list(kinds)
+        self._long_kinds = [kind for kind in kinds if kind in long_kinds]
+        self._short_kinds = [kind for kind in kinds if kind not in long_kinds]
+        self._most_long, self._most_of_one = most_long, max(1, most_long // 2)
         self._lease = round(lease_seconds * 1e6)
 
-    def claim(self) -> Job | None:
-        """Take the next operation whose turn it is; None when there is none."""
-        job: Job | None = self.database.transact(self._claim)
-        return job
+    def claim(self, held: Collection[Job] = ()) -> Job | None:
+        """Take the next operation whose turn it is; None when there is none. `held`: what this
+        process has claimed already, which says whether another long one may be taken."""
+        long = Counter(job.project_id for job in held if job.kind in self._long_kinds)
+        is_full = long.total() >= self._most_long
+        values = {
+            "kinds": self._short_kinds if is_full else self._kinds,
+            "long_kinds": self._long_kinds,
+            "crowded": [project for project, n in long.items() if n >= self._most_of_one],
+            "me": self.owner,
+        }
 
-    def _claim(self, tx: Tx) -> Job | None:
-        now = clock.now()
-        row = tx.execute(
-            _CLAIM[tx.is_sqlite],
-            {"now": now, "kinds": self._kinds, "me": self.owner, "lease": now + self._lease},
-        ).first()
-        return None if row is None else Job(*tuple(row))
+        def work(tx: Tx) -> Job | None:
+            now = clock.now()
+            times = {"now": now, "lease": now + self._lease}
+            row = tx.execute(_CLAIM[tx.is_sqlite], values | times).first()
+            return None if row is None else Job(*tuple(row))
+
+        job: Job | None = self.database.transact(work)
+        return job
 
     def save(
         self,

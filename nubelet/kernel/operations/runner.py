@@ -50,7 +50,12 @@ class Runner:
         self.owner = new_owner()
         operations = tuple(operations)
         self._ledger = Ledger(
-            cloud.database, self.owner, [operation.kind for operation in operations], lease_seconds
+            cloud.database,
+            self.owner,
+            [operation.kind for operation in operations],
+            lease_seconds,
+            long_kinds={operation.kind for operation in operations if operation.long},
+            most_long=max(1, workers // 2),
         )
         self._engine = Engine(cloud, operations, self._ledger)
         self._workers = workers
@@ -59,7 +64,7 @@ class Runner:
         self._bell = _Bell(workers)
         self._running: dict[int, tuple[Job, int]] = {}  # thread ident -> job, when it began
         self._given_up: set[int] = set()
-        self._lock = threading.Lock()
+        self._lock, self._claiming = threading.Lock(), threading.Lock()
         self._timer = _Timer()
         self._threads: list[threading.Thread] = []
         self._stopping = False
@@ -104,7 +109,7 @@ class Runner:
         """
         until = time.monotonic() + timeout_seconds
         while True:
-            job = None if self._started else self._ledger.claim()
+            job = None if self._started else self._claim()
             if job is not None:
                 self._drive(job)
                 continue
@@ -145,7 +150,7 @@ class Runner:
         me = threading.get_ident()
         while not self._stopping and me not in self._given_up:
             try:
-                job = self._ledger.claim()
+                job = self._claim()
                 if job is not None:
                     self._drive(job)
                     continue
@@ -156,10 +161,24 @@ class Runner:
             self._bell.wait()
         self._given_up.discard(me)  # the next thread may get the same number
 
+    def _claim(self) -> Job | None:
+        """The next operation, which this thread drives from here on. One at a time: each has to
+        see what the others have."""
+        with self._claiming:
+            with self._lock:
+                held = [
+                    job
+                    for thread, (job, _) in self._running.items()
+                    if thread not in self._given_up  # it hangs, and was replaced
+                ]
+            job = self._ledger.claim(held)
+            if job is not None:
+                with self._lock:
+                    self._running[threading.get_ident()] = (job, clock.now())
+        return job
+
     def _drive(self, job: Job) -> None:
         me = threading.get_ident()
-        with self._lock:
-            self._running[me] = (job, clock.now())
         try:
             self._engine.drive(job, stop=lambda: self._stopping)
         finally:

@@ -125,7 +125,9 @@ class Operation:
     transaction; called when all is unwound, and also as soon as an undo must be repeated.
     preempts: asks running earlier operations of the same subject to stop at their next step and
     unwind, so that a delete need not wait for a create. Operations that preempt are not
-    preempted themselves. max_rounds: how often `RetryFrom` is granted.
+    preempted themselves. max_rounds: how often `RetryFrom` is granted. long: its steps may hold a
+    worker for minutes or hours, as long as a stranger's server likes; of the workers of a process
+    at most half drive such operations, and a quarter those of one project.
     """
 
     kind: str
@@ -135,6 +137,7 @@ class Operation:
     title: str = ""
     preempts: bool = False
     max_rounds: int = 3
+    long: bool = False
 
     def __post_init__(self) -> None:
         if not callable(self.steps):
