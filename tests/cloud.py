@@ -130,6 +130,7 @@ class TestedCloud:
             log_of(cloud).close,
             self.app.pool.shutdown,
             self.app.stream_pool.shutdown,
+            self.app.send_pool.shutdown,
             self.app.slow_pool.shutdown,
         ]
         self._loop = asyncio.new_event_loop()

@@ -27,6 +27,7 @@ _EXACT = frozenset({"owner", "checksum", "os_hash_algo", "os_hash_value"})
 _NUMBERS = frozenset({"min_disk", "min_ram", "size", "virtual_size"})
 _TIMES = frozenset({"created_at", "updated_at"})
 _BOOLEANS = frozenset({"protected", "os_hidden"})
+_MOST = 300  # all tags and properties that one image may have, and the attributes
 _SECOND = 1_000_000
 # column, begin and end of a second
 _OPERATORS: dict[str, Callable[[Any, int, int], sa.ColumnElement[bool]]] = {
@@ -43,6 +44,8 @@ def conditions(ctx: Context, query: Query) -> list[sa.ColumnElement[bool]]:
     """What the query asks for; raises BadRequest naming the filter."""
     if "changes-since" in query:
         raise BadRequest("changes-since is not available in v2: use updated_at with an operator.")
+    if sum(map(len, query.values())) > _MOST:
+        raise BadRequest(f"A list takes {_MOST} parameters at most.")
     found = [
         _condition(ctx, name, value)
         for name, values in query.items()

@@ -171,6 +171,7 @@ def apply(
             removed.append(_remove(present, change.position or ""))
         elif change.op == "add":
             values |= _validated(row, change.value, values)
+            _require_same_size(row, change.value["url"], sizes)
             _insert(present, _new(ctx, tx, found, change.value), change.position or "")
         else:
             for each in change.value:
@@ -192,6 +193,15 @@ def _authorize(ctx: Context, found: Image, op: str) -> None:
     _require_shown(ctx, op)
     rule = "delete_image_location" if op == "remove" else "set_image_location"
     ctx.authorize(rule, found.target(ctx))
+
+
+def _require_same_size(row: Any, url: str, sizes: Mapping[str, int | None]) -> None:
+    """What an image has does not change: another copy of it is as long."""
+    if row.status == "active" and row.size is not None and sizes.get(url) != row.size:
+        raise BadRequest(
+            f"The image has {row.size} bytes, what lies at {url!r} "
+            f"{'says nothing of its size' if sizes.get(url) is None else sizes[url]}."
+        )
 
 
 def _new(ctx: Context, tx: Tx, found: Image, value: Mapping[str, Any]) -> Location:

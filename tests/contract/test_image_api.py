@@ -268,6 +268,8 @@ def test_filters(client: httpx.Client) -> None:
         "sort=name:asc&sort_dir=asc",
         "changes-since=2020-01-01",
         "member_status=",
+        pytest.param("&".join(["tag=x"] * 1000), id="1000 tags"),
+        pytest.param("&".join(f"p{n}=x" for n in range(1000)), id="1000 properties"),
     ],
 )
 def test_wrong_lists_are_refused(client: httpx.Client, query: str) -> None:
@@ -284,6 +286,10 @@ def test_pages_and_order(client: httpx.Client) -> None:
     for bare in ("sort_key=name", "sort=name"):
         found = client.get(f"{URL}?os_version={mark}&{bare}").json()["images"]
         assert [each["name"] for each in found] == ["c", "b", "a", "a"], "descending unless said"
+    again = client.get(
+        f"{URL}?os_version={mark}&sort={','.join(['name:asc'] * 500)}&marker={made[1]}"
+    )
+    assert [each["name"] for each in again.json()["images"]][-2:] == ["b", "c"]
     seen, path = [], f"{URL}?os_version={mark}&limit=3&sort=name:asc"
     while path:
         page = client.get(path).json()

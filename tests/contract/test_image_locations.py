@@ -243,6 +243,8 @@ def test_locations_are_added_and_removed(
     shown = show(client, one)
     assert [each["url"] for each in shown["locations"]] == [f"{web}/same", f"{web}/image"]
     assert shown["direct_url"] == f"{web}/same"
+    other = patch(client, one, op="add", path="/locations/0", value=place(f"{web}/other"))
+    assert (other.status_code, str(len(DATA)) in other.json()["message"]) == (400, True)
     double = patch(client, one, op="add", path="/locations/-", value=first)
     assert (double.status_code, "exists" in double.json()["message"]) == (400, True)
     assert patch(client, one, op="remove", path="/locations/0").status_code == 403

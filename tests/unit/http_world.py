@@ -246,13 +246,14 @@ class World:
         *,
         token: str | None = "admin",
         raw_path: bool = False,
+        address: str = "127.0.0.1",
         **more: Any,
     ) -> httpx.Response:
-        """One request; `path` is below the mount."""
+        """One request; `path` is below the mount, `address` the client's."""
         headers = {**({"X-Auth-Token": token} if token else {}), **more.pop("headers", {})}
 
         async def send() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self.app)
+            transport = httpx.ASGITransport(app=self.app, client=(address, 123))
             async with httpx.AsyncClient(transport=transport, base_url="http://cloud") as client:
                 return await client.request(method, f"/things-api{path}", headers=headers, **more)
 

@@ -66,9 +66,20 @@ def test_a_slow_client_is_waited_for(
     loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "STALL_SECONDS", 2.0)
-    slow = [each for _ in range(9) for each in (b"x", 0.25)] + [b"end"]  # longer in all
+    piece = b"x" * bodies.LEAST_BYTES_PER_SECOND
+    slow = [each for _ in range(9) for each in (piece, 0.25)] + [b"end"]  # longer in all
     body = body_of(loop, *slow, transfer_encoding="chunked")
-    assert b"".join(body.chunks(1000)) == b"x" * 9 + b"end"
+    assert b"".join(body.chunks(100_000)) == piece * 9 + b"end"
+
+
+def test_a_client_that_sends_next_to_nothing_is_given_up(
+    loop: asyncio.AbstractEventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 1.0)
+    drops = [each for _ in range(200) for each in (b"x", 0.1)]
+    body = body_of(loop, *drops, transfer_encoding="chunked")
+    with pytest.raises(RequestTimeout):
+        list(body.chunks(1000))
 
 
 def test_a_client_that_goes_away(loop: asyncio.AbstractEventLoop) -> None:

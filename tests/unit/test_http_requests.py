@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from nubelet.kernel.http import dialects, openapi
+from nubelet.kernel.http.app import Application
 from tests.unit.http_world import World
 
 
@@ -305,3 +311,26 @@ def test_the_openapi_document_is_served(world: World) -> None:
     answer = world.call("GET", "/openapi.json", token=None)
     assert answer.status_code == 200
     assert answer.json() == openapi.document(world.cloud.services["things"])
+
+
+def test_uploads_that_stand_still_leave_others_theirs(world: World) -> None:
+    """One address sends more bodies than there are threads, and none to its end."""
+    world.app = Application(world.cloud, stream_threads=4)
+    begun, may_end = threading.Semaphore(0), asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"some"
+        begun.release()
+        await may_end.wait()
+        yield b"more"
+
+    def upload(content: Any, address: str) -> httpx.Response:
+        return world.call("PUT", "/v2.1/upload", content=content, address=address)
+
+    with ThreadPoolExecutor(12) as pool:
+        waiting = [pool.submit(upload, slow(), "192.0.2.1") for _ in range(10)]
+        assert begun.acquire(timeout=60)
+        assert pool.submit(upload, b"x" * 500_000, "192.0.2.2").result(60).status_code == 200
+        assert not any(each.done() for each in waiting)
+        world.loop.call_soon_threadsafe(may_end.set)
+        assert {each.result(60).status_code for each in waiting} == {200}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import http.client
 import secrets
@@ -157,6 +158,27 @@ def test_a_client_that_falls_silent_is_given_up(
     with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
         client.sendall(head(LARGE) + b"some")
         assert wait_for(client, b"stalled")
+    assert world.failed_with(RequestTimeout)
+
+
+def test_a_client_that_sends_next_to_nothing_is_given_up(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "STALL_SECONDS", 1.0)
+    ended = threading.Event()
+    with socket.create_connection(("127.0.0.1", world.port), timeout=60) as client:
+        client.sendall(head(LARGE) + b"some")
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                while not ended.wait(0.1):
+                    client.sendall(b"x")
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        assert wait_for(client, b"stalled")
+        ended.set()
+        thread.join()
     assert world.failed_with(RequestTimeout)
 
 

@@ -12,10 +12,12 @@ Read next: routes.py, then any `<service>/api/*.py`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
@@ -113,7 +115,7 @@ class Application:
         cloud: Cloud,
         *,
         threads: int = 16,
-        stream_threads: int = 32,
+        stream_threads: int = 256,
         recorder: RequestRecorder | None = None,
     ) -> None:
         self.cloud = cloud
@@ -135,7 +137,11 @@ class Application:
             if service.takes
         ]
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="api")
+        # A thread each for as long as a body comes. They are made when they are needed.
         self.stream_pool = ThreadPoolExecutor(stream_threads, thread_name_prefix="stream")
+        self.stream_shares = _Shares(max(1, stream_threads // 2))
+        # A thread only while a piece is made.
+        self.send_pool = ThreadPoolExecutor(32, thread_name_prefix="send")
         # One core is left for everybody else: a storm of logins must not slow them.
         cores = max(1, (os.cpu_count() or 1) - 1)
         self.slow_pool = ThreadPoolExecutor(cores, thread_name_prefix="slow")
@@ -167,6 +173,28 @@ class Application:
             return
         response = await exchange.run()
         await exchange.answer(response)
+
+
+class _Shares:
+    """Some of something for each client address: one whose uploads stand still leaves the others
+    theirs. Who wants more waits."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._shares: dict[str, asyncio.Semaphore] = {}
+        self._users: Counter[str] = Counter()
+
+    @contextlib.asynccontextmanager
+    async def of(self, client: str) -> AsyncIterator[None]:
+        """One of them, until the block ends."""
+        self._users[client] += 1
+        try:
+            async with self._shares.setdefault(client, asyncio.Semaphore(self._most)):
+                yield
+        finally:
+            self._users[client] -= 1
+            if not self._users[client]:
+                del self._users[client], self._shares[client]
 
 
 class _Exchange:
@@ -211,14 +239,12 @@ class _Exchange:
                 request.raw = await self.body.read(self.app.limits.body_bytes)
             else:
                 await self._prefetch(request)
-            pool = (
-                self.app.stream_pool
-                if stream
-                else self.app.slow_pool
-                if routes[0].slow
-                else self.app.pool
-            )
-            return await self.loop.run_in_executor(pool, self._serve, routes, request)
+            if not stream:
+                pool = self.app.slow_pool if routes[0].slow else self.app.pool
+                return await self.loop.run_in_executor(pool, self._serve, routes, request)
+            pool = self.app.stream_pool
+            async with self.app.stream_shares.of(self.remote):
+                return await self.loop.run_in_executor(pool, self._serve, routes, request)
         except ApiError as error:
             return self._failed(error)
         except ClientGone:
@@ -486,7 +512,7 @@ class _Exchange:
             self.error = "the client went away"
         finally:
             if response.on_sent:
-                await self.loop.run_in_executor(self.app.stream_pool, response.on_sent, complete)
+                await self.loop.run_in_executor(self.app.send_pool, response.on_sent, complete)
             self._finish(response.status)
 
     async def _send_response(self, response: Response) -> None:
@@ -516,7 +542,7 @@ class _Exchange:
         await self._start(response.status, headers)
         if self.method != "HEAD":
             pieces = read_file(body) if isinstance(body, FileBody) else iter(body)
-            await send_pieces(self.loop, self.app.stream_pool, pieces, self.send)
+            await send_pieces(self.loop, self.app.send_pool, pieces, self.send)
         await self.send({"type": "http.response.body", "body": b""})
 
     async def _start(self, status: int, headers: Mapping[str, str]) -> None:

@@ -17,6 +17,8 @@ CHUNK_BYTES = 1 << 20
 SEND_BYTES = 4 << 20  # of a file: each piece costs two changes of the thread
 PREFETCH_BYTES = 1 << 17
 STALL_SECONDS = 60.0
+# A body that brings less holds a thread only to hold it.
+LEAST_BYTES_PER_SECOND = 256
 # The name of the extension of an ASGI scope by which a server lets a thread read a large body from
 # the socket: {"take": a function for the event loop that gives a DirectBody, or None}.
 DIRECT_BODY = "nubelet.direct_body"
@@ -34,9 +36,9 @@ class DirectBody(Protocol):
         """Is anything left to be read?"""
         ...
 
-    def read(self, size: int, seconds: float) -> bytes:
-        """About `size` bytes, or fewer that are there. Raises TimeoutError when none come for so
-        long, ClientGone."""
+    def read(self, size: int, seconds: float, least: int) -> bytes:
+        """About `size` bytes, or fewer that are there. Raises TimeoutError when less than `least`
+        come in so long, and that is not the end; ClientGone."""
         ...
 
 
@@ -96,7 +98,8 @@ class Body:
     def chunks(self, size: int = CHUNK_BYTES) -> Iterator[bytes]:
         """The body in pieces of about `size` bytes, for threads.
 
-        Raises RequestTimeout when the client sends nothing for STALL_SECONDS, ClientGone.
+        Raises RequestTimeout when the client sends nothing, or next to nothing, for STALL_SECONDS;
+        ClientGone.
         """
         if self._prefetched:
             piece, self._prefetched = self._prefetched, b""
@@ -123,7 +126,7 @@ class Body:
     def _direct_chunks(self, body: DirectBody, size: int) -> Iterator[bytes]:
         while body.is_more:
             try:
-                piece = body.read(size, STALL_SECONDS)
+                piece = body.read(size, STALL_SECONDS, _least())
             except TimeoutError:
                 raise _stalled() from None
             self._received_bytes += len(piece)
@@ -161,9 +164,14 @@ class Body:
             try:
                 return future.result(STALL_SECONDS)
             except TimeoutError:
-                if self._received_bytes == before:
+                if self._received_bytes - before < _least():
                     future.cancel()
                     raise _stalled() from None
+
+
+def _least() -> int:
+    """What comes in STALL_SECONDS of a body that does not stand still."""
+    return max(1, int(LEAST_BYTES_PER_SECOND * STALL_SECONDS))
 
 
 def _stalled() -> RequestTimeout:

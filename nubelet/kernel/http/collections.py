@@ -155,7 +155,8 @@ def _column(resource: Resource, ctx: Context, table: sa.Table, name: str) -> Any
 
 
 def _sort_keys(request: Request, default: SortKeys, bare: str) -> list[tuple[str, str]]:
-    """The sort keys of a query, in both spellings (`sort_key` + `sort_dir`; `sort=a:asc,b`)."""
+    """The sort keys of a query, in both spellings (`sort_key` + `sort_dir`; `sort=a:asc,b`). Of a
+    key that is named again only the first counts: what it would add is an endless statement."""
     combined = request.first("sort")
     if combined:
         pairs = [part.strip().partition(":")[::2] for part in combined.split(",")]
@@ -174,7 +175,11 @@ def _sort_keys(request: Request, default: SortKeys, bare: str) -> list[tuple[str
     for _key, direction in [*asked, *default]:
         if direction not in ("asc", "desc"):
             raise BadRequest(f"Unknown sort direction '{direction}': must be asc or desc.")
-    present = {key for key, _ in asked}
+    first: dict[str, str] = {}
+    for key, direction in asked:
+        first.setdefault(key, direction)
+    asked = list(first.items())
+    present = first.keys()
     tail = default if not asked else [pair for pair in default if pair[0] in ("id", "created_at")]
     return asked + [pair for pair in tail if pair[0] not in present]
 

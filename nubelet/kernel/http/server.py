@@ -149,9 +149,9 @@ class DirectBody:
         """Is anything left to be read?"""
         return bool(self._first) or self.left > 0
 
-    def read(self, size: int, seconds: float) -> bytes:
-        """About `size` bytes, or what the parser had already. Raises TimeoutError when none come
-        for so long, ClientGone."""
+    def read(self, size: int, seconds: float, least: int) -> bytes:
+        """About `size` bytes, or what the parser had already. Raises TimeoutError when less than
+        `least` come in so long, ClientGone."""
         if self._waits:
             self._waits = False
             with contextlib.suppress(OSError):
@@ -161,26 +161,31 @@ class DirectBody:
             return first
         parts, have = [], 0
         while self.left and have < size // 2:
-            part = self._receive(min(self.left, size), seconds)
+            part = self._receive(min(self.left, size), seconds, min(self.left, least))
             parts.append(part)
             have += len(part)
             self.left -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _receive(self, size: int, seconds: float) -> bytes:
+    def _receive(self, size: int, seconds: float, least: int) -> bytes:
         self._wake_at(size // 2)
+        is_over = False
         for is_last in (False, True):
             try:
-                if part := self._socket.recv(size):
-                    return part
-                break
+                part = self._socket.recv(size)
             except BlockingIOError:
                 if is_last:
                     raise TimeoutError from None
                 # Also when this time is over there may be bytes, fewer than it wakes up at.
-                self._poll.poll(seconds * 1000)
+                is_over = not self._poll.poll(seconds * 1000)
+                continue
             except OSError:
                 break
+            if not part:
+                break
+            if is_over and len(part) < least:
+                raise TimeoutError
+            return part
         self._protocol.lose()
         raise ClientGone
 
