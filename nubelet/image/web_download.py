@@ -60,11 +60,11 @@ def _parts(url: str) -> tuple[str, str, int, str]:
         raise Refused("it is not a URL") from None
     if parts.scheme not in _PORTS:
         raise Refused("only http and https are allowed")
-    if not url.isascii():
-        raise Refused("what is not ASCII must be percent-encoded")
     if not parts.hostname or parts.username is not None or any(ord(c) <= 32 for c in url):
         raise Refused("it has no host, or more than a host")
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not path.isascii():
+        raise Refused("what is not ASCII in its path must be percent-encoded")
     return parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path
 
 
