@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from nubelet.kernel.errors import RequestTimeout, TooLarge
 from nubelet.kernel.http import bodies
 from nubelet.kernel.http.bodies import Body, ClientGone
+from nubelet.kernel.http.messages import FileBody
 
 
 @pytest.fixture
@@ -104,3 +107,13 @@ def test_a_body_has_a_limit(loop: asyncio.AbstractEventLoop) -> None:
     ):
         with pytest.raises(TooLarge):
             asyncio.run_coroutine_threadsafe(body.read(7), loop).result()
+
+
+def test_who_does_not_read_is_not_held_ready_much_of_a_file(tmp_path: Path) -> None:
+    path, data = tmp_path / "large", os.urandom(20 << 20)
+    path.write_bytes(data)
+    pieces = list(bodies.read_file(FileBody(str(path), 5, len(data) - 5)))
+    assert b"".join(pieces) == data[5:]
+    assert len(pieces[0]) == 256 << 10
+    assert max(map(len, pieces)) == 4 << 20
+    assert list(bodies.read_file(FileBody(str(path), 1, 10))) == [data[1:11]]

@@ -32,6 +32,9 @@ def test_literal_segments_win_over_parameters(world: World) -> None:
 def test_parameters_are_decoded_and_the_rest_keeps_its_slashes(world: World) -> None:
     assert world.get("/things/a%2Fb").json()["thing_id"] == "a/b"
     assert world.get("/things/a/parts/b/c").json()["part"] == "b/c"
+    assert world.get("/things/%C3%BC").json()["thing_id"] == "ü"
+    for name in ("%ff", "a%C3"):  # else two names would be one
+        assert world.get(f"/things/{name}").status_code == 400
 
 
 def test_every_prefix_and_the_root_answer(world: World) -> None:

@@ -310,7 +310,12 @@ class _Exchange:
     def _find(self, mounted: _Mounted) -> tuple[list[Route], Request]:
         """The routes of the method at the path (several: actions or versions)."""
         raw = self._raw_path()
-        segments = [unquote(part) for part in raw.decode("latin-1").split("/")[1:]]
+        try:
+            segments = [
+                unquote(part, errors="strict") for part in raw.decode("latin-1").split("/")[1:]
+            ]
+        except UnicodeDecodeError:
+            raise BadRequest("The path is not UTF-8.") from None
         has_slash = segments[-1:] == [""]
         if has_slash:
             segments.pop()

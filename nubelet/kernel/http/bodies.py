@@ -14,7 +14,9 @@ from nubelet.kernel.errors import RequestTimeout, TooLarge
 from nubelet.kernel.http.messages import FileBody
 
 CHUNK_BYTES = 1 << 20
-SEND_BYTES = 4 << 20  # of a file: each piece costs two changes of the thread
+# Of a file: each piece costs two changes of the thread. Who reads on gets larger ones; who does not
+# read at all is not held ready many MiB.
+FIRST_BYTES, SEND_BYTES = 256 << 10, 4 << 20
 PREFETCH_BYTES = 1 << 17
 STALL_SECONDS = 60.0
 # A body that brings less holds a thread only to hold it.
@@ -182,11 +184,12 @@ def read_file(body: FileBody) -> Iterator[bytes]:
     """A part of a file, in pieces."""
     with open(body.path, "rb") as file:
         file.seek(body.offset)
-        left = body.length
+        left, size = body.length, FIRST_BYTES
         while left is None or left > 0:
-            piece = file.read(SEND_BYTES if left is None else min(SEND_BYTES, left))
+            piece = file.read(size if left is None else min(size, left))
             if not piece:
                 return
+            size = min(2 * size, SEND_BYTES)
             left = None if left is None else left - len(piece)
             yield piece
 
