@@ -129,7 +129,7 @@ class TestedCloud:
         self._stops += [
             log_of(cloud).close,
             self.app.pool.shutdown,
-            self.app.stream_pool.shutdown,
+            *(each.pool.shutdown for each in self.app.streams.values()),
             self.app.send_pool.shutdown,
             self.app.slow_pool.shutdown,
         ]

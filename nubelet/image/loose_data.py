@@ -30,6 +30,23 @@ def note(tx: Tx, image_id: str, store: str, key: str) -> None:
     tx.insert(image_loose_data, image_id=image_id, store=store, key=key, noted_at=clock.now())
 
 
+def note_again(cloud: Cloud, image_id: str, store: str, key: str) -> list[Any]:
+    """Data that was noted once may be there though the note was forgotten: unless it is an image's,
+    it is noted again. Returns the new note, none when there was one."""
+    owned = sa.select(image_location.c.seq).where(
+        image_location.c.store == store, image_location.c.key == key
+    )
+
+    def work(tx: Tx) -> list[Any]:
+        if tx.first(owned) is not None or any(row.key == key for row in find(tx, image_id)):
+            return []
+        note(tx, image_id, store, key)
+        return [row for row in find(tx, image_id, store=store) if row.key == key]
+
+    left: list[Any] = cloud.database.transact(work)
+    return left
+
+
 def forget(tx: Tx, store: str, key: str) -> None:
     """The data is an image's, or is gone."""
     tx.delete(image_loose_data, _c.store == store, _c.key == key)
@@ -63,8 +80,10 @@ def remove(cloud: Cloud, rows: Iterable[Any], *, patient: bool = False) -> None:
     StoreUnreachable unless `patient`. What lies in the staging area of another machine is left to
     its loop, which is rung.
     """
-    stores = cloud.get(Stores)
+    stores, away = cloud.get(Stores), set()
     for row in rows:
+        if row.store in away:
+            continue
         if row.store.startswith(STAGING) and row.store != stores.staging.name:
             cloud.database.bells.ring(bell_of(cleaner_of(row.store)))
             continue
@@ -73,6 +92,7 @@ def remove(cloud: Cloud, rows: Iterable[Any], *, patient: bool = False) -> None:
         except (StoreUnreachable, NotFound) as error:
             if not patient:
                 raise
+            away.add(row.store)
             log.warning("data %s stays in the store %s for now: %s", row.key, row.store, error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -85,9 +86,18 @@ def _remove_old_parts(cloud: Cloud) -> None:
     stores = cloud.get(Stores)
     for store in (*stores, stores.staging):
         if isinstance(store, FileStore):
-            for path in store.old_parts():
+            for path in _old_parts(store):
                 log.warning("removed %s, which nobody has written to for a day", path)
-                path.unlink(missing_ok=True)
+                with suppress(OSError):
+                    path.unlink()
+
+
+def _old_parts(store: FileStore) -> list[Path]:
+    """None when the store cannot be reached: the check says so."""
+    try:
+        return sorted(store.old_parts())
+    except StoreUnreachable:
+        return []
 
 
 def forget_progress(cloud: Cloud) -> None:
@@ -108,7 +118,7 @@ def check(cloud: Cloud) -> list[str]:
         f"{path} is part of an upload that nobody has written to for a day"
         for store in stores.writable()
         if isinstance(store, FileStore)
-        for path in sorted(store.old_parts())
+        for path in _old_parts(store)
     ]
     with cloud.database.read() as tx:
         rows = tx.all(sa.select(image))

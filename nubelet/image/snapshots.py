@@ -71,8 +71,8 @@ def fill(run: Run, image_id: str, chunks: Iterator[bytes]) -> None:
     """Give the image its data, and make it active; nothing when it is.
 
     For an operation, the only one that fills this image: what an earlier try of it was killed over
-    is cleaned up first, at once and not when its lease has run out. Raises NotFound when the image
-    is gone, ServiceUnavailable when the store does not answer, and what `chunks` raises.
+    is cleaned up first, at once and not when its lease has run out. Raises NotFound or Gone
+    when the image is gone, ServiceUnavailable when the store does not answer, what `chunks` raises.
     """
     cloud = run.cloud
     with cloud.database.read() as tx:

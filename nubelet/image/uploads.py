@@ -87,9 +87,10 @@ def _fill(
         values = {"status": "active", **facts} if looks else {"size": facts["size"]}
         _finish(cloud, row, values, written)
     except BaseException as error:
-        _give_up(cloud, row)
+        _give_up(cloud, row, written)
         if isinstance(error, StoreUnreachable):
-            raise ServiceUnavailable(f"The store {store.name} failed: {error}.") from error
+            name = store.name.partition("@")[0]  # of a staging area: behind it is the machine's URL
+            raise ServiceUnavailable(f"The store {name} failed: {error}.") from error
         if isinstance(error, ApiError) and drains:
             _drain(chunks)
         raise
@@ -269,10 +270,11 @@ def _finish(cloud: Cloud, row: Any, values: dict[str, Any], written: Location) -
         raise _gone(row.id)
 
 
-def _give_up(cloud: Cloud, row: Any) -> None:
-    """Let the image be filled anew, and remove what was written. Of an image that was deleted
-    meanwhile, or whose upload was taken for dead, others do that."""
+def _give_up(cloud: Cloud, row: Any, written: Location) -> None:
+    """Let the image be filled anew, and remove what was written. Whoever deleted the image
+    meanwhile, or took the upload for dead, may have been too early: the store had not ended."""
     left = end(cloud, image.c.id == row.id, image.c.upload_id == row.upload_id)
+    left = left or loose_data.note_again(cloud, row.id, *written[:2])
     loose_data.remove(cloud, left, patient=True)
 
 

@@ -108,7 +108,7 @@ class Conflict(ApiError):
 
 
 class Gone(ApiError):
-    """The operation was removed from the API."""
+    """What there was is no more: an operation of the API, a thing in the middle of a request."""
 
     status, title = 410, "Gone"
 

@@ -453,6 +453,9 @@ def test_data_goes_in_and_comes_out(client: httpx.Client) -> None:
         ("bytes=-", 416, 0, 0),
         ("lines=1-2", 416, 0, 0),
         ("BYTES = 0-9", 206, 0, 10),
+        pytest.param(f"bytes=0-{'9' * 5000}", 206, 0, 1000, id="far end"),
+        pytest.param(f"bytes={'9' * 5000}-", 416, 0, 0, id="far begin"),
+        pytest.param(f"bytes=-{'9' * 5000}", 206, 0, 1000, id="long end"),
     ],
 )
 def test_ranges(client: httpx.Client, asked: str, status: int, start: int, end: int) -> None:
@@ -497,7 +500,7 @@ def test_data_that_is_not_as_long_as_was_said_is_refused(
         said = {**headers, "X-OpenStack-Image-Size": size}
         return client.put(f"{URL}/{one}/{target}", content=b"1234567", headers=said)
 
-    for wrong in ("8", "6", "-1", "x", "9" * 30):
+    for wrong in ("8", "6", "-1", "x", "9" * 30, "9" * 5000):
         answer = put(wrong)
         assert answer.status_code == 400, answer.text
         assert "size" in answer.json()["message"]

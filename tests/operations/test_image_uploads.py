@@ -21,8 +21,11 @@ import sqlalchemy as sa
 
 from nubelet.image import loose_data, reconcilers, snapshots, staging, uploads
 from nubelet.image.model import image
+from nubelet.image.operations import staged
+from nubelet.image.stores import STAGING, Stores, StoreUnreachable
 from nubelet.image.stores.file import FileStore, FileUpload
-from nubelet.kernel import clock
+from nubelet.kernel import clock, guards
+from nubelet.kernel.operations.steps import LeaseLost
 from nubelet.kernel.reconcile import Reconcilers, bell_of
 from tests.cloud import TestedCloud, make_cloud
 from tests.image_files import owners
@@ -314,8 +317,8 @@ def test_staged_data_that_somebody_else_removes_meanwhile_troubles_no_cleaner(
 ) -> None:
     """It goes between the cleaner's list and its look at the row."""
     one = create(tested)
-    staged = tested.client().put(f"{URL}/{one}/stage", content=DATA, headers=OCTETS)
-    assert staged.status_code == 204, staged.text
+    answer = tested.client().put(f"{URL}/{one}/stage", content=DATA, headers=OCTETS)
+    assert answer.status_code == 204, answer.text
     with tested.cloud.database.write() as tx:
         tx.update(image, image.c.id == one, status=status)
     listed = loose_data.find
@@ -410,8 +413,8 @@ def test_who_cleans_a_staging_area_has_no_transaction_open(
     tested: TestedCloud, monkeypatch: pytest.MonkeyPatch, loop: Callable[[Any], None]
 ) -> None:
     one = create(tested)
-    staged = tested.client().put(f"{URL}/{one}/stage", content=DATA, headers=OCTETS)
-    assert staged.status_code == 204, staged.text
+    answer = tested.client().put(f"{URL}/{one}/stage", content=DATA, headers=OCTETS)
+    assert answer.status_code == 204, answer.text
     with tested.cloud.database.write() as tx:
         tx.update(image, image.c.id == one, status="queued")
     deleted, written = FileStore.delete, threading.Event()
@@ -431,6 +434,101 @@ def test_who_cleans_a_staging_area_has_no_transaction_open(
     loop(tested.cloud)
     assert written.is_set()
     assert files(tested) == []
+
+
+@pytest.mark.parametrize("taken", ["deleted", "dead"])
+def test_what_a_store_completes_after_its_cleaning_up_goes(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch, taken: str
+) -> None:
+    """The request that completes an object (S3, Swift) is under way while the image is deleted, or
+    its upload is taken for dead: there is nothing yet that could be removed."""
+    one, commit, begun = create(tested), FileUpload.commit, clock.now()
+
+    def late(self: FileUpload) -> None:
+        if taken == "deleted":
+            assert tested.client().delete(f"{URL}/{one}").status_code == 204
+            tested.settle()
+        else:
+            clock.use_source(lambda: begun + (uploads.LEASE_SECONDS + 60) * 1_000_000)
+        clean_up(tested)
+        self._part.write_bytes(DATA)
+        commit(self)
+
+    monkeypatch.setattr(FileUpload, "commit", late)
+    monkeypatch.setattr(uploads, "RENEW_SECONDS", 3600)
+    answer = tested.client().put(f"{URL}/{one}/file", content=DATA, headers=OCTETS)
+    assert answer.status_code == 410, answer.text
+    assert files(tested) == []
+    with tested.cloud.database.read() as tx:
+        assert loose_data.find(tx) == []
+
+
+def test_data_of_an_earlier_release_goes_by_itself(tested: TestedCloud) -> None:
+    """It lies under the id alone, which the keys of all uploads begin with."""
+    store, one = tested.cloud.get(Stores).default, create(tested)
+    upload = store.begin(store.new_key(one, "0" * 32))
+    upload.write(b"new")
+    (tested.cloud.settings.image.directory / one).write_bytes(b"old")
+    store.delete(one)
+    upload.commit()
+    assert files(tested) == [one]
+    assert store.size(store.new_key(one, "0" * 32)) == 3
+
+
+def test_whoever_lost_an_operation_removes_no_staged_data(tested: TestedCloud) -> None:
+    """It slept before it cleaned up; meanwhile the import failed, and the image was staged anew."""
+    one = create(tested)
+    answer = tested.client().put(f"{URL}/{one}/stage", content=DATA, headers=OCTETS)
+    assert answer.status_code == 204
+    run: Any = types.SimpleNamespace(
+        cloud=tested.cloud, subject_id=one, operation_id="op", attempt=1
+    )
+
+    def fence(tx: Any) -> None:
+        raise LeaseLost("taken over")
+
+    with guards.write_fence(fence), pytest.raises(LeaseLost):
+        staged.remove(run)
+    assert files(tested) == [one]
+
+
+def test_staged_data_is_fetched_from_any_machine_that_has_it(
+    tested: TestedCloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second machine noted it when it began to fetch it, and died; a third goes on."""
+    one = create(tested)
+    key = f"{one}.{'0' * 32}"
+    with tested.cloud.database.write() as tx:
+        for machine in ("a", "b"):
+            loose_data.note(tx, one, f"{STAGING}@http://{machine}/image", key)
+    asked = []
+
+    def fetch(cloud: Any, machine: str, key: str) -> Iterator[bytes]:
+        asked.append(machine)
+        if machine == "http://b/image":
+            raise StoreUnreachable("it is down")
+        yield b"data"
+
+    monkeypatch.setattr(staging, "fetch", fetch)
+    run: Any = types.SimpleNamespace(
+        cloud=tested.cloud,
+        subject_id=one,
+        operation_id="op",
+        attempt=3,
+        outputs={},
+        inputs={"staged": key},
+        note=lambda *words, **more: None,
+        stopping=False,
+    )
+    assert staged.path_of(run).read_bytes() == b"data"
+    with tested.cloud.database.write() as tx:  # the other way round
+        loose_data.forget(tx, tested.cloud.get(Stores).staging.name, key)
+        loose_data.forget(tx, f"{STAGING}@http://a/image", key)
+        loose_data.note(tx, one, f"{STAGING}@http://a/image", key)
+    tested.cloud.get(Stores).staging.delete(key)
+    asked.clear()
+    assert staged.path_of(run).read_bytes() == b"data"
+    assert asked == ["http://b/image", "http://a/image"]
 
 
 def test_half_a_minute_after_a_kill_no_image_is_saving_and_no_data_left(

@@ -24,6 +24,7 @@ from nubelet.kernel.http.routes import Route
 
 UPLOAD_CHUNK_BYTES = 1 << 20
 _SIZE_HEADER = "x-openstack-image-size"
+_LONGEST_NUMBER = 19  # digits; what is longer is behind the end of any data
 
 
 def upload(ctx: Context, request: Request) -> object:
@@ -192,7 +193,7 @@ def _range(asked: str | None, size: int) -> tuple[int, int]:
     )
     if not match or match.groups() == ("", ""):
         raise refusal
-    first, last = match.groups()
+    first, last = (each if len(each) < _LONGEST_NUMBER else "9" * 18 for each in match.groups())
     if first == "":
         start, end = max(size - int(last), 0), size
     else:

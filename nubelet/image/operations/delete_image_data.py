@@ -17,7 +17,7 @@ _WHY_NO_UNDO = "deleted data cannot come back; the step is repeated until it wor
 
 def remove_data(run: Run) -> None:
     """Delete all that is noted of the image from the stores."""
-    with run.cloud.database.read() as tx:
+    with run.cloud.database.write() as tx:  # not for whoever lost the operation
         rows = loose_data.find(tx, run.subject_id)
     loose_data.remove(run.cloud, rows)
 
@@ -25,7 +25,7 @@ def remove_data(run: Run) -> None:
 def remove_copy(run: Run) -> None:
     """Delete what is noted of the image in some stores; the staging area is none of them."""
     stores = run.cloud.get(Stores)
-    with run.cloud.database.read() as tx:
+    with run.cloud.database.write() as tx:  # not for whoever lost the operation
         rows = loose_data.find(tx, run.subject_id)
     loose_data.remove(run.cloud, [row for row in rows if row.store in stores])
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nubelet.image import loose_data, progress, staging
-from nubelet.image.stores import Stores, pieces
+from nubelet.image.stores import Stores, StoreUnreachable, pieces
 from nubelet.image.stores.file import FileStore
 from nubelet.kernel.errors import NotFound, TooLarge
 from nubelet.kernel.ids import new_hex
@@ -45,20 +45,25 @@ def path_of(run: Run) -> Path:
 
     Raises NotFound when it is nowhere, StoreUnreachable when that machine does not give it.
     """
-    key = key_of(run)
+    key, own = key_of(run), area(run).name
     path = area(run).path(key)
-    with run.cloud.database.read() as tx:
+    with run.cloud.database.write() as tx:  # not for whoever lost the operation
         rows = [row for row in staging.rows_of(tx, run.subject_id) if row.key == key]
-    for row in rows:
-        machine = loose_data.machine_of(row.store)
-        if row.store == area(run).name and path.is_file():
-            return path
-        if machine and row.store != area(run).name:
-            loose_data.remove(run.cloud, [each for each in rows if each.store == area(run).name])
+    if path.is_file() and any(row.store == own for row in rows):
+        return path
+    # The oldest first: there it was staged. A younger one may have begun to fetch it, and died.
+    machines = [loose_data.machine_of(row.store) for row in reversed(rows) if row.store != own]
+    missing: Exception = NotFound(message=f"The staged data of image {run.subject_id} is missing.")
+    for machine in filter(None, machines):
+        loose_data.remove(run.cloud, [row for row in rows if row.store == own])
+        try:
             size = write(run, key, staging.fetch(run.cloud, machine, key), "Fetched")
-            run.note("http", f"GET {machine} staged {key}", result=f"{size} bytes")
-            return path
-    raise NotFound(message=f"The staged data of image {run.subject_id} is missing.")
+        except StoreUnreachable as error:
+            missing = error
+            continue
+        run.note("http", f"GET {machine} staged {key}", result=f"{size} bytes")
+        return path
+    raise missing
 
 
 def read(run: Run) -> Iterator[bytes]:
@@ -114,7 +119,7 @@ def _note(run: Run, key: str) -> None:
 
 def remove(run: Run, kind: str = "") -> None:
     """Nothing is staged for this image any more (of what one step makes, or at all)."""
-    with run.cloud.database.read() as tx:
+    with run.cloud.database.write() as tx:  # whoever lost the operation finds nothing to remove
         rows = staging.rows_of(tx, run.subject_id)
     loose_data.remove(run.cloud, [row for row in rows if row.key.endswith(kind)])
 

@@ -7,6 +7,7 @@ stores it did not reach (`os_glance_failed_import`), and is active from the firs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from nubelet.image import locations, loose_data, progress
 from nubelet.image.locations import Location
 from nubelet.image.model import FAILED, IMPORTING, image, image_property
 from nubelet.image.operations import staged
-from nubelet.image.stores import Stores, pieces
+from nubelet.image.stores import Stores, StoreUnreachable, pieces
 from nubelet.image.uploads import consume
 from nubelet.kernel import clock
 from nubelet.kernel.database import TransactionRetry, Tx
@@ -97,8 +98,13 @@ def _store(run: Run, name: str) -> dict[str, Any]:
     except BaseException:
         upload.abort()
         raise
-    with run.cloud.database.write() as tx:
-        _own(tx, run, Location(name, key), facts)
+    try:
+        with run.cloud.database.write() as tx:
+            _own(tx, run, Location(name, key), facts)
+    except (LeaseLost, NotFound):  # who cleaned up meanwhile may have been too early
+        with suppress(StoreUnreachable):
+            store.delete(key)
+        raise
     return facts | {f"stored_{name}": key}
 
 

@@ -73,7 +73,7 @@ class Upload(Protocol):
         """Append."""
 
     def commit(self) -> None:
-        """Make it durable and visible under its key; never replaces data that is there."""
+        """Make it durable and visible under its key."""
 
     def abort(self) -> None:
         """Forget what this upload wrote. What it cannot reach now, `delete` will remove."""

@@ -61,6 +61,7 @@ class FileUpload:
         """Remove the part."""
         with suppress(OSError):
             self._file.close()
+        with suppress(OSError):
             self._part.unlink(missing_ok=True)
 
 
@@ -129,7 +130,8 @@ class FileStore:
         """Remove the file and its parts: these first, an upload that ends now makes a file."""
         with _reachable():
             for path in self._folder.glob(f"{glob.escape(key)}.*.part"):
-                path.unlink(missing_ok=True)
+                if is_part_of(key, path.name):
+                    path.unlink(missing_ok=True)
             self.path(key).unlink(missing_ok=True)
 
     def list_ids(self) -> list[str]:
@@ -145,11 +147,19 @@ class FileStore:
         """Parts that nobody has written to for a day: their upload is dead."""
         limit = clock.now() / 1e6 - OLD_PART_SECONDS
         found = []
-        for path in self._folder.glob("*.part"):
-            with suppress(FileNotFoundError):  # its upload has just ended
-                if path.stat().st_mtime < limit:
-                    found.append(path)
+        with _reachable():
+            for path in self._folder.glob("*.part"):
+                with suppress(FileNotFoundError):  # its upload has just ended
+                    if path.stat().st_mtime < limit:
+                        found.append(path)
         return found
+
+
+def is_part_of(key: str, name: str) -> bool:
+    """`<key>.<random>.part`: not that of a longer key. Those of earlier releases were ids alone,
+    which all keys of an image begin with."""
+    random = name.removeprefix(f"{key}.").removesuffix(".part")
+    return name == f"{key}.{random}.part" and "." not in random
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote
 
 from nubelet.image.stores import StoreUnreachable
 from nubelet.image.stores.ceph import CephError, Device, Pool
+from nubelet.image.stores.file import is_part_of
 from nubelet.kernel.errors import Conflict
 from nubelet.kernel.ids import new_hex
 
@@ -171,7 +172,7 @@ class RbdStore:
         pool = self._connected()
         try:
             for name in pool.list():
-                if name == key or (name.startswith(f"{key}.") and name.endswith(".part")):
+                if name == key or is_part_of(key, name):
                     _remove(pool, name)
         except CephError as error:
             raise StoreUnreachable(str(error)) from error

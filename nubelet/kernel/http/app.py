@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import os
 import time
@@ -115,7 +116,7 @@ class Application:
         cloud: Cloud,
         *,
         threads: int = 16,
-        stream_threads: int = 256,
+        stream_threads: int = 96,
         recorder: RequestRecorder | None = None,
     ) -> None:
         self.cloud = cloud
@@ -137,9 +138,12 @@ class Application:
             if service.takes
         ]
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="api")
-        # A thread each for as long as a body comes. They are made when they are needed.
-        self.stream_pool = ThreadPoolExecutor(stream_threads, thread_name_prefix="stream")
-        self.stream_shares = _Shares(max(1, stream_threads // 2))
+        # A thread each for as long as a body comes. The image service may keep its data in the
+        # object store: what stands still here must leave threads there.
+        self.streams = {
+            is_gateway: _Streams(stream_threads, "object" if is_gateway else "stream")
+            for is_gateway in (False, True)
+        }
         # A thread only while a piece is made.
         self.send_pool = ThreadPoolExecutor(32, thread_name_prefix="send")
         # One core is left for everybody else: a storm of logins must not slow them.
@@ -175,18 +179,20 @@ class Application:
         await exchange.answer(response)
 
 
-class _Shares:
-    """Some of something for each client address: one whose uploads stand still leaves the others
-    theirs. Who wants more waits."""
+class _Streams:
+    """Threads for bodies that come slowly, half of them at most for one client address: one whose
+    uploads stand still leaves the others theirs. Who wants more waits."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, threads: int, name: str) -> None:
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._most = max(1, threads // 2)
         self._shares: dict[str, asyncio.Semaphore] = {}
         self._users: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def of(self, client: str) -> AsyncIterator[None]:
-        """One of them, until the block ends."""
+    async def share_of(self, address: str) -> AsyncIterator[None]:
+        """One thread of a client's, until the block ends."""
+        client = _network_of(address)
         self._users[client] += 1
         try:
             async with self._shares.setdefault(client, asyncio.Semaphore(self._most)):
@@ -195,6 +201,16 @@ class _Shares:
             self._users[client] -= 1
             if not self._users[client]:
                 del self._users[client], self._shares[client]
+
+
+def _network_of(address: str) -> str:
+    """What one client has: an address of IPv4, the /64 of one of IPv6."""
+    if ":" not in address:
+        return address
+    try:
+        return ipaddress.IPv6Address(address.partition("%")[0]).exploded[:19]
+    except ValueError:
+        return address
 
 
 class _Exchange:
@@ -242,9 +258,9 @@ class _Exchange:
             if not stream:
                 pool = self.app.slow_pool if routes[0].slow else self.app.pool
                 return await self.loop.run_in_executor(pool, self._serve, routes, request)
-            pool = self.app.stream_pool
-            async with self.app.stream_shares.of(self.remote):
-                return await self.loop.run_in_executor(pool, self._serve, routes, request)
+            streams = self.app.streams[bool(self.mounted.gateway)]
+            async with streams.share_of(self.remote):
+                return await self.loop.run_in_executor(streams.pool, self._serve, routes, request)
         except ApiError as error:
             return self._failed(error)
         except ClientGone:

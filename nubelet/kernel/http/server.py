@@ -17,6 +17,7 @@ import os
 import re
 import select
 import socket
+import time
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -159,8 +160,10 @@ class DirectBody:
         if self._first:  # by itself: to join it to what follows costs a copy of that
             first, self._first = self._first, b""
             return first
-        parts, have = [], 0
-        while self.left and have < size // 2:
+        parts: list[bytes] = []
+        have, until = 0, time.monotonic() + seconds
+        # From a slow client fewer: whoever reads here wants to know that something comes.
+        while self.left and have < size // 2 and not (parts and time.monotonic() > until):
             part = self._receive(min(self.left, size), seconds, min(self.left, least))
             parts.append(part)
             have += len(part)

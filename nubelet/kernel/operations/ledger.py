@@ -88,7 +88,13 @@ _candidate = (
         _c.kind.in_(sa.bindparam("kinds", expanding=True)),
         sa.or_(
             _c.kind.not_in(sa.bindparam("long_kinds", expanding=True)),
-            _c.project_id.not_in(sa.bindparam("crowded", expanding=True)),
+            sa.and_(
+                sa.bindparam("room", type_=sa.Integer) > 0,
+                _c.project_id.not_in(sa.bindparam("crowded", expanding=True)),
+            ),
+            # What has begun goes on, and what shall end does.
+            _c.state != sa.literal_column(f"'{journal.PENDING}'"),
+            _c.stop_reason.is_not(None),
         ),
         _c.seq == _first_of_subject,
     )
@@ -186,7 +192,6 @@ class Ledger:
         self.owner = owner
         self._kinds = list(kinds)
         self._long_kinds = [kind for kind in kinds if kind in long_kinds]
-        self._short_kinds = [kind for kind in kinds if kind not in long_kinds]
         self._most_long, self._most_of_one = most_long, max(1, most_long // 2)
         self._lease = round(lease_seconds * 1e6)
 
@@ -194,10 +199,10 @@ class Ledger:
         """Take the next operation whose turn it is; None when there is none. `held`: what this
         process has claimed already, which says whether another long one may be taken."""
         long = Counter(job.project_id for job in held if job.kind in self._long_kinds)
-        is_full = long.total() >= self._most_long
         values = {
-            "kinds": self._short_kinds if is_full else self._kinds,
+            "kinds": self._kinds,
             "long_kinds": self._long_kinds,
+            "room": self._most_long - long.total(),
             "crowded": [project for project, n in long.items() if n >= self._most_of_one],
             "me": self.owner,
         }

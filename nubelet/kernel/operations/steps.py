@@ -127,7 +127,8 @@ class Operation:
     unwind, so that a delete need not wait for a create. Operations that preempt are not
     preempted themselves. max_rounds: how often `RetryFrom` is granted. long: its steps may hold a
     worker for minutes or hours, as long as a stranger's server likes; of the workers of a process
-    at most half drive such operations, and a quarter those of one project.
+    at most half drive such operations, and a quarter those of one project; what has begun
+    goes on, and what was stopped ends, whatever the others do.
     """
 
     kind: str
