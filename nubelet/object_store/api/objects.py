@@ -45,8 +45,9 @@ SMALL_BYTES = 1 << 16
 FINISH, ETAG_IS_AT, DATA_SIZE = "finish", "etag-is-at", "data-size"
 # The timestamp of the data that a PUT expects to replace, as storage knows it.
 EXPECTED = "expected"
+# When the object shall expire (in seconds, or None), instead of what the headers say.
+EXPIRY = "expiry"
 # How long a value of metadata may be, where Swift's limit does not hold.
-EXPIRY = "expiry"  # in seconds, or None; instead of what the headers say
 LONGEST_VALUE = "longest-value"
 # Of a GET: the object is shown, expired or not.
 THOUGH_EXPIRED = "though-expired"
