@@ -132,6 +132,23 @@ def test_what_is_deleted_and_extracted_in_bulk(store: Store, account: Account) -
     assert (account.names(mine), account.names(secret)) == (["new"], ["o"])
 
 
+def test_each_segment_that_is_deleted_later(store: Store, account: Account) -> None:
+    mine, segments = account.container(), account.container()
+    for name in ("mine/x", "mine/y", "precious"):
+        account.put(f"{segments}/{name}", b"1")
+    rules = [("DELETE", f"/v1/{account.name}{segments}/mine/**")]
+    program = limited(store, account, *rules, *below(account, mine, "DELETE"))
+    later = {"multipart-manifest": "delete", "async": "yes"}
+    for name, last in (("theirs", "precious"), ("ours", "mine/y")):
+        manifest = [{"path": f"{segments}/{each}"} for each in ("mine/x", last)]
+        put = account("PUT", f"{mine}/{name}", params={"multipart-manifest": "put"}, json=manifest)
+        assert put.status_code == 201
+    refused(program("DELETE", f"{mine}/theirs", params=later), f"{segments}/precious")
+    assert account.names(mine) == ["ours", "theirs"]
+    assert program("DELETE", f"{mine}/ours", params=later).status_code == 204
+    assert account.names(mine) == ["theirs"]
+
+
 def test_versions_and_plain_requests_need_no_further_rule(store: Store, account: Account) -> None:
     """What the store does for itself is not asked."""
     mine = account.container(X_Versions_Enabled="true")

@@ -8,9 +8,6 @@ from typing import Any
 
 import httpx
 import pytest
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.s3_calls import S3, clients, clouds, code_of
@@ -18,7 +15,7 @@ from tests.s3_calls import S3, clients, clouds, code_of
 pytestmark = pytest.mark.functional
 
 
-s3 = clouds('[object_store]\ns3_domains = ["s3.localhost"]\n')
+s3 = clouds()
 client = clients()
 
 
@@ -185,64 +182,3 @@ def test_a_container_that_is_only_called_so_keeps_its_own_list(s3: S3) -> None:
     assert swift.http.put(path, headers=headers).status_code == 201
     assert swift.http.put(f"{path}/k", content=b"public").status_code == 201
     assert anybody.http.get(f"{path}/k").content == b"public"
-
-
-# --- Access rules -----------------------------------------------------------------------------
-
-
-def test_access_rules_of_a_key_hold_for_what_it_copies(s3: S3, client: Any) -> None:
-    bucket, secret = s3.bucket(client), s3.bucket(client)
-    client.put_object(Bucket=secret, Key="k", Body=b"secret")
-    client.put_object(Bucket=bucket, Key="k", Body=b"open")
-    limited_key = key_with_rules(s3, f"/s3/{bucket}/**")
-    limited = s3.client(limited_key)
-    limited.copy_object(Bucket=bucket, Key="copy", CopySource=f"{bucket}/k")
-    assert limited.get_object(Bucket=bucket, Key="copy")["Body"].read() == b"open"
-    with pytest.raises(ClientError) as caught:
-        limited.copy_object(Bucket=bucket, Key="copy", CopySource=f"{secret}/k")
-    assert code_of(caught) == (403, "AccessDenied")
-
-
-def test_access_rules_of_a_key_hold_for_buckets_that_a_host_names(s3: S3, client: Any) -> None:
-    bucket, secret = s3.bucket(client), s3.bucket(client)
-    key = key_with_rules(s3, f"/s3/{bucket}/**")
-    client.put_object(Bucket=bucket, Key="k", Body=b"open")
-    client.put_object(Bucket=secret, Key=f"s3/{bucket}/k", Body=b"secret")
-    assert by_host(s3, key, bucket, "/k").content == b"open"
-    assert by_host(s3, key, secret, f"/s3/{bucket}/k").status_code == 403
-
-
-def by_host(s3: S3, key: dict[str, str], bucket: str, path: str) -> httpx.Response:
-    """What a key gets of a bucket that the host names."""
-    host = f"{bucket}.s3.localhost:{s3.cloud.port}"
-    signed = AWSRequest("GET", f"http://{host}{path}", headers={"Host": host})
-    credentials = Credentials(key["aws_access_key_id"], key["aws_secret_access_key"])
-    S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(signed)
-    return httpx.get(s3.cloud.url + path, headers=dict(signed.headers))
-
-
-def key_with_rules(s3: S3, path: str) -> dict[str, str]:
-    """A key of an application credential that may get and put below this path, no more."""
-    base = f"{s3.cloud.url}/identity/v3"
-    headers = {"X-Auth-Token": s3.token, "X-Subject-Token": s3.token}
-    me = httpx.get(f"{base}/auth/tokens", headers=headers).json()["token"]["user"]["id"]
-    keys = f"/v3/users/{me}/credentials/OS-EC2"
-    rules = [{"service": "object-store", "method": each, "path": path} for each in ("GET", "PUT")]
-    rules.append({"service": "identity", "method": "POST", "path": keys})
-    wanted = {"name": path, "unrestricted": True, "access_rules": rules}
-    made = httpx.post(
-        f"{base}/users/{me}/application_credentials",
-        json={"application_credential": wanted},
-        headers=headers,
-    ).json()["application_credential"]
-    part = {"id": made["id"], "secret": made["secret"]}
-    asked = {"methods": ["application_credential"], "application_credential": part}
-    answer = httpx.post(f"{base}/auth/tokens", json={"auth": {"identity": asked}})
-    found = httpx.post(
-        f"{s3.cloud.url}/identity{keys}",
-        json={"tenant_id": s3.key["project"]},
-        headers={"X-Auth-Token": answer.headers["X-Subject-Token"]},
-    )
-    assert found.status_code == 201, found.text
-    key = found.json()["credential"]
-    return {"aws_access_key_id": key["access"], "aws_secret_access_key": key["secret"]}

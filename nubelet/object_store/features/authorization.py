@@ -11,7 +11,7 @@ In OpenStack: swift/common/middleware/keystoneauth.py.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from urllib.parse import quote
 
@@ -23,6 +23,9 @@ from nubelet.object_store.call import Authority, Call, Proceed
 from nubelet.object_store.features import acls, public_access
 from nubelet.object_store.storage import ObjectPath
 
+# Asks access rules about a request ("METHOD service-type path"); raises Unauthorized where none
+# allows it.
+Allow = Callable[[str], None]
 PREFIX, SERVICE_PREFIX = "AUTH_", "SERVICE_"
 OPERATORS = frozenset(("admin", "member"))
 READER, RESELLER, SERVICE = "reader", "ResellerAdmin", "service"
@@ -53,26 +56,30 @@ def _authority(call: Call) -> Authority:
     return partial(_decide_by_rules, allow, call.method, call.path)
 
 
-def _decide_by_rules(
-    allow: Callable[[str], None], method: str, path: ObjectPath, call: Call, acl: str
-) -> None:
+def _decide_by_rules(allow: Allow, method: str, path: ObjectPath, call: Call, acl: str) -> None:
     """The request itself (`method` and `path`) was allowed by a rule. So must be what it leads to:
     the other end of a copy, segments, targets of links, what is deleted or extracted in bulk."""
     decide(call, acl)
     if call.path == path and (call.is_read or call.method == method):
         return
     names = "/".join(each for each in call.path if each)
-    further = f"object-store {_ROOT}/{quote(names, safe=URL_SAFE)}"
+    require_rule(allow, call.method, (quote(f"{_ROOT}/{names}", safe=URL_SAFE),))
+
+
+def require_rule(allow: Allow, method: str, paths: Sequence[str]) -> None:
+    """Raise Forbidden unless an access rule allows the method at one of the paths, which name the
+    same."""
     # Whoever may get it may know about it.
-    for each in ("HEAD", "GET") if call.method == "HEAD" else (call.method,):
-        try:
-            allow(f"{each} {further}")
-        except Unauthorized:
-            continue
-        return
+    for each in ("HEAD", "GET") if method == "HEAD" else (method,):
+        for path in paths:
+            try:
+                allow(f"{each} object-store {path}")
+            except Unauthorized:
+                continue
+            return
     raise Forbidden(
         "Access was denied to this resource. No access rule of the application credential allows "
-        f"{call.method} {_ROOT}/{names}."
+        f"{method} {paths[0]}."
     )
 
 

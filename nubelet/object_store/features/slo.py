@@ -388,7 +388,10 @@ def _delete_later(call: Call, proceed: Proceed, query: dict[str, str]) -> Respon
     if paths:
         of_segments = call.sub("DELETE").at(paths[0])
         found = of_segments.container_info()
-        of_segments.authorize(found.metadata.get("x-container-write", "") if found else "")
+        acl = found.metadata.get("x-container-write", "") if found else ""
+        for path in paths:  # whoever may delete one need not be let to delete them all
+            of_segments.object = path.object
+            of_segments.authorize(acl)
         if found is not None and found.metadata.get(ENABLED) == "true":
             return _delete_now(call, proceed, query)  # what is deleted there becomes a version
         later_deletes.note(call.store, paths)

@@ -90,6 +90,8 @@ class Asked:
     subresource: which name of the query chose the operation.
     opened: containers in which everything was decided before. readable: what it was decided of that
     the caller may read it. writable: objects that what was decided lets the request write.
+    allow: asks the access rules of the caller, who may have none; allowed: of what they were asked
+    before, for the request.
     """
 
     ctx: Context
@@ -105,6 +107,8 @@ class Asked:
     opened: set[tuple[str, str]] = field(default_factory=set)
     readable: set[ObjectPath] = field(default_factory=set)
     writable: set[ObjectPath] = field(default_factory=set)
+    allow: authorization.Allow | None = None
+    allowed: ObjectPath | None = None
     _seen: dict[tuple[str, str], ContainerInfo | None] = field(default_factory=dict)
 
     @property
@@ -195,6 +199,18 @@ class Asked:
         info = self.bucket_info()
         rules.decide(self, self.call("POST"), "")
         return info
+
+    def require_rule(self, method: str, path: ObjectPath) -> None:
+        """Raise Forbidden unless the caller's access rules, if there are any, allow this as if it
+        were a request of its own."""
+        if self.allow is None:
+            return
+        account, bucket, key = path
+        rest = f"{bucket}/{key}" if key else bucket
+        paths = [f"/s3/{account.removeprefix(authorization.PREFIX)}:{rest}"]
+        if account == self.own or account_of(self.store, bucket, self.own)[0] == account:
+            paths.insert(0, f"/s3/{rest}")  # what the name alone means to the caller
+        authorization.require_rule(self.allow, method, paths)
 
     def look(self, query: Mapping[str, str] | None = None) -> Response:
         """The HEAD of the key as it was last written, after it was decided that the caller may do

@@ -68,7 +68,8 @@ def upload(asked: Asked) -> Response:
     names.check_key(fields["key"])
     least, most = 0, 5 << 30
     if signature := _signature(fields):
-        asked.ctx.credentials = signers.verify(asked.ctx, asked.request, signature).credentials
+        signed = signers.verify(asked.ctx, asked.request, signature)
+        asked.ctx.credentials, asked.allow = signed.credentials, signed.allow
         least, most = _judge(fields, asked.bucket)
         if not asked.account:
             asked.account, _bucket = account_of(asked.store, asked.bucket, asked.own)

@@ -203,7 +203,9 @@ def _asked(ctx: Context, request: Request, path: bytes, host_bucket: str) -> Ask
         upload = Upload(headers, request.chunks, signed.signature, signed.key)
     else:
         upload = Upload(headers, request.chunks, None, b"")
-    return Asked(ctx, store, request, account, bucket, key, query, upload)
+    asked = Asked(ctx, store, request, account, bucket, key, query, upload)
+    asked.allow, asked.allowed = signed.allow if signed else None, asked.path
+    return asked
 
 
 def _is_visit(asked: Asked, named: hosts.Named) -> bool:

@@ -444,6 +444,9 @@ def delete_many(asked: Asked) -> Response:
             if not key:
                 raise S3Error("InvalidArgument", "A key is empty.")
             names.check_key(key)
+            path = ObjectPath(asked.account, asked.bucket, key)
+            asked.require_rule("DELETE", path)
+            asked.allowed = path
             said = {
                 condition: xml.text(each, name)
                 for name, condition in preconditions.OF_DELETED.items()

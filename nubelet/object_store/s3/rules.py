@@ -2,7 +2,8 @@
 
 In this order: the bucket's policy denies or allows; roles and lists of the store (features/
 authorization.py: owners everything, readers of the project read, Swift's lists as they stand);
-grants of the bucket and of the key. Everything else is refused.
+grants of the bucket and of the key. Everything else is refused. Access rules of the caller's
+application credential must allow it, too.
 """
 
 from __future__ import annotations
@@ -86,6 +87,8 @@ def decide(asked: Asked, call: Call, acl: str) -> None:
     action = _action(asked, call)
     if info is None or not _by_policy(asked, call, info, action):
         _without_policy(asked, call, info, action, acl)
+    if asked.allow is not None and (call.path != asked.allowed or _is_source(asked, call)):
+        asked.require_rule(call.method, call.path)
     if call.object and call.is_read:
         asked.readable.add(call.path)
 
@@ -156,10 +159,15 @@ def _version(asked: Asked, call: Call) -> str:
     The request's is that of its key. The source of a copy has its own, also where it is that key;
     what writes a key is about none.
     """
-    is_source = call.is_read and "x-amz-copy-source" in asked.headers
-    if call.path == asked.path and not is_source and asked.action not in _WITHOUT_VERSION:
+    is_own = call.path == asked.path and not _is_source(asked, call)
+    if is_own and asked.action not in _WITHOUT_VERSION:
         return asked.query.get("versionId", "")
     return call.query.get("version-id", "")
+
+
+def _is_source(asked: Asked, call: Call) -> bool:
+    """Does the call read what is copied? It may be the key that the copy writes."""
+    return call.is_read and "x-amz-copy-source" in asked.headers
 
 
 def _action(asked: Asked, call: Call) -> str:

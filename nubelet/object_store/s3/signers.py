@@ -2,33 +2,36 @@
 by the password of a user of the store's own (`object_store.users`), whose key is `account:user`.
 
 A key is worth what its user is now. Access rules of an application credential that a key was made
-with hold for its requests.
+with hold for its requests, and for what they lead to (rules.py).
 
 In OpenStack: keystonemiddleware/s3_token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import partial
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from nubelet import identity
 from nubelet.kernel.context import Context, Credentials
+from nubelet.kernel.database import Tx
 from nubelet.kernel.errors import Unauthorized
 from nubelet.kernel.http.messages import Request
 from nubelet.object_store.features import own_auth
+from nubelet.object_store.features.authorization import Allow
 from nubelet.object_store.s3 import hosts, signing
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.signing import Signature
 
 
 class Signed(NamedTuple):
-    """Who signed. key: of version 4, for chunks that are signed one by one."""
+    """Who signed. key: of version 4, for chunks that are signed one by one. allow: asks the access
+    rules of who signed, if there are any."""
 
     signature: Signature
     credentials: Credentials
     key: bytes
+    allow: Allow | None = None
 
 
 def identify(ctx: Context, request: Request, bucket: str = "") -> Signed | None:
@@ -52,22 +55,34 @@ def verify(ctx: Context, request: Request, signature: Signature) -> Signed:
             raise S3Error("InvalidAccessKeyId", AWSAccessKeyId=signature.access)
         _check(signature, found.secret)
         try:
-            for route in _routes(ctx, request):
-                credentials = identity.authorize_ec2_credential(ctx.cloud, tx, found, route)
+            credentials, allow = _worth(ctx, tx, found, request)
         except Unauthorized:
             raise S3Error("AccessDenied", "The key is not good for this any more.") from None
-    return Signed(signature, credentials, _key(signature, found.secret))
+    return Signed(signature, credentials, _key(signature, found.secret), allow)
 
 
-def _routes(ctx: Context, request: Request) -> Iterator[str]:
-    """What access rules must allow: the request, whose bucket the host may name, and reading the
-    source of a copy, as if it had been asked for by its path."""
+def _worth(
+    ctx: Context, tx: Tx, found: identity.Ec2Credential, request: Request
+) -> tuple[Credentials, Allow | None]:
+    """What the bearer of a key may claim, and what asks its access rules, which allow the request;
+    raises Unauthorized."""
+    try:  # no rule allows what has no name, so who may do that has none
+        return identity.authorize_ec2_credential(ctx.cloud, tx, found, ""), None
+    except Unauthorized:
+        credentials = identity.authorize_ec2_credential(ctx.cloud, tx, found, _route(ctx, request))
+    return credentials, partial(_allow, ctx, found)
+
+
+def _route(ctx: Context, request: Request) -> str:
+    """The request as access rules name it; the host may name the bucket."""
     named = hosts.find(ctx.cloud, request.headers)
     path = f"/s3/{named.bucket}{request.path}" if named and named.bucket else request.path
-    yield f"{request.method} object-store {path}"
-    if (source := request.headers.get("x-amz-copy-source")) is not None:
-        read = unquote(source.partition("?")[0]).removeprefix("/")
-        yield f"GET object-store /s3/{read}"
+    return f"{request.method} object-store {path}"
+
+
+def _allow(ctx: Context, found: identity.Ec2Credential, route: str) -> None:
+    with ctx.cloud.database.read() as tx:
+        identity.authorize_ec2_credential(ctx.cloud, tx, found, route)
 
 
 def _check(signature: Signature, secret: str) -> None:
