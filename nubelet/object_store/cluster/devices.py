@@ -3,7 +3,8 @@
     <root>/<device>/accounts/<partition>/<suffix>/<hash>/<hash>.db
                     containers/...  objects[-N]/...  tmp/  locks/    as storage/local.py has them
                     fragments-N/...       of erasure-coded objects (fragment_files.py)
-                    changed/<hash>        containers whose account must learn
+                    changed/<hash>        containers whose account must learn; <hash>.<random> while
+                                          it is told, and then those that know, marked as below
                     updates/<random>      what listings on other nodes must still learn; those that
                                           know are marked in the name (daemons/updater.py)
                     quarantined/          what was found damaged
@@ -15,10 +16,13 @@ written where a disk is not mounted.
 
 from __future__ import annotations
 
+import logging
 import os
+import random
 import secrets
 import shutil
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +40,8 @@ from nubelet.object_store.ring import Ring, hash_path, partition_of
 from nubelet.object_store.storage.containers import ObjectRow
 from nubelet.object_store.storage.objects import Writing
 from nubelet.object_store.storage.sqlite import sync_folders
+
+log = logging.getLogger(__name__)
 
 
 class Update(msgspec.Struct, kw_only=True):
@@ -131,12 +137,18 @@ class Device:
         return path
 
     def queued(self) -> Iterator[tuple[str, Update]]:
-        """What listings must still learn, each with its path; remove that when it was told."""
-        with suppress(FileNotFoundError):
-            for name in os.listdir(f"{self.folder}/updates"):
-                path = f"{self.folder}/updates/{name}"
-                with suppress(FileNotFoundError, msgspec.DecodeError):
-                    yield path, msgspec.json.decode(Path(path).read_bytes(), type=prepared(Update))
+        """What listings must still learn, in any order, each with its path; remove that when it was
+        told. What cannot be read is logged and passed over."""
+        for name in self._names("updates"):
+            path = f"{self.folder}/updates/{name}"
+            try:
+                update = msgspec.json.decode(Path(path).read_bytes(), type=prepared(Update))
+            except FileNotFoundError:
+                continue
+            except (OSError, msgspec.DecodeError) as error:
+                log.error("%s cannot be read: %s", path, error)
+                continue
+            yield path, update
 
     def changed(self, digest: str) -> None:
         """Note that the totals of a container are news for its account."""
@@ -145,15 +157,34 @@ class Device:
             os.close(os.open(f"{self.folder}/changed/{digest}", flags, 0o600))
 
     def take_changed(self) -> Iterator[tuple[str, str]]:
-        """Containers whose totals are news, each with the path of its note; remove that when it was
-        told. A change from now on makes a note of its own."""
-        with suppress(FileNotFoundError):
-            for name in os.listdir(f"{self.folder}/changed"):
-                digest = name.partition(".")[0]
-                taken = f"{self.folder}/changed/{digest}.{secrets.token_hex(4)}"
+        """Containers whose totals are news, in any order, each with the path of its note; remove
+        that when it was told. Who knows may be marked in the name, `.<mark>` for each. A change
+        from now on makes a note of its own; one that was taken before is void then."""
+        notes: dict[str, list[str]] = defaultdict(list)
+        for name in self._names("changed"):
+            notes[name.partition(".")[0]].append(name)
+        for digest, names in notes.items():
+            note, *void = sorted(names)  # a new one is first
+            if note == digest or void:
+                taken = f"{digest}.{secrets.token_hex(4)}"
+                try:
+                    os.rename(f"{self.folder}/changed/{note}", f"{self.folder}/changed/{taken}")
+                except FileNotFoundError:
+                    continue
+                note = taken
+            for name in void:
                 with suppress(FileNotFoundError):
-                    os.rename(f"{self.folder}/changed/{name}", taken)
-                    yield digest, taken
+                    os.unlink(f"{self.folder}/changed/{name}")
+            yield digest, f"{self.folder}/changed/{note}"
+
+    def _names(self, queue: str) -> list[str]:
+        """Shuffled: where more wait than can be told at a time, each comes to its turn."""
+        try:
+            names = os.listdir(f"{self.folder}/{queue}")
+        except FileNotFoundError:
+            return []
+        random.shuffle(names)
+        return names
 
     # --- Damage -----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from nubelet.object_store.cluster import fragment_calls, listing_calls, object_c
 from nubelet.object_store.cluster.client import Client
 from nubelet.object_store.cluster.configuration import Cluster
 from nubelet.object_store.cluster.devices import Device, Devices
+from nubelet.object_store.cluster.lanes import Lanes
 from nubelet.object_store.cluster.messages import Figures, Nothing, Peer
 from nubelet.object_store.cluster.server import Call, Server
 from nubelet.object_store.ring import Device as RingDevice
@@ -27,6 +28,8 @@ class Node:
         self.address = (ip, port)
         # Set when a container has changed: its account is to be told.
         self.news = threading.Event()
+        # Of the updaters, which tell devices in them.
+        self.update_lanes, self.report_lanes = Lanes(), Lanes()
         self.passes: dict[str, dict[str, float]] = {}  # of the daemons in this process
 
     def server(self) -> Server:
@@ -40,7 +43,9 @@ class Node:
         return Server(self.cluster.key, handlers)
 
     def close(self) -> None:
-        """Close files and connections."""
+        """Close files and connections; what the updaters have not told waits for the next start."""
+        self.update_lanes.close()
+        self.report_lanes.close()
         self.devices.close()
         self.client.close()
 

@@ -2,8 +2,10 @@
 
 Containers learn of writes of objects whose node could not tell them at once; accounts learn what
 their containers hold. What is told goes to every replica of the listing; until all have it, it
-stays queued. Each node is told in a lane of its own, so that one that is down or slow delays only
-what it must learn itself. In OpenStack: swift/obj/updater.py, swift/container/updater.py.
+stays queued. Each device is told in a lane of its own, so that one that is down or slow delays only
+what it must learn itself. A pass does not wait longer than `update_pass_seconds` for it; what is
+left then, or more than a lane takes, comes in a later pass, in another order.
+In OpenStack: swift/obj/updater.py, swift/container/updater.py.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -37,36 +40,74 @@ _MAX_MOVES = 8
 
 def run(node: Node) -> dict[str, float]:
     """Tell containers of objects: one pass over all devices of a node."""
-    done = _Pass(node)
-    for device in node.devices.all():
-        _collect_unfinished(node, device)
-        for path, update in device.queued():
-            done.tell(device, path, update)
-    done.lanes.finish()
+    done = _Pass(node, node.update_lanes)
+    with done.lanes.one_pass(node.cluster.timing.update_pass_seconds):
+        for device in node.devices.all():
+            with _apart(f"what was left unfinished on {device.folder}"):
+                _collect_unfinished(node, device)
+            with _apart(f"what is queued on {device.folder}"):
+                for path, update in device.queued():
+                    _Write(done, device, path, update).tell()
     return done.figures()
 
 
+def report(node: Node) -> dict[str, float]:
+    """Tell accounts of containers: one pass over all devices of a node."""
+    done = _Pass(node, node.report_lanes)
+    with done.lanes.one_pass(node.cluster.timing.update_pass_seconds):
+        for device in node.devices.all():
+            with _apart(f"what has changed on {device.folder}"):
+                for digest, note in device.take_changed():
+                    with _apart(f"the listing {digest} on {device.folder}"):
+                        done.tell(note, _report(node, device, digest))
+    return done.figures()
+
+
+@contextmanager
+def _apart(what: str) -> Iterator[None]:
+    """What fails inside concerns only itself, and is tried again in the next pass."""
+    try:
+        yield
+    except Exception:
+        log.exception("%s could not be told of", what)
+
+
+class _Telling(NamedTuple):
+    """Whom a call tells; which listing, where one device may be told for several; the call, that
+    says whether it did."""
+
+    peer: Peer
+    listing: str
+    call: Callable[[], bool]
+
+    @property
+    def mark(self) -> str:
+        """In the name of what is told, once it knows."""
+        told = f"{self.peer}{self.listing}".encode()
+        return hashlib.md5(told, usedforsecurity=False).hexdigest()[:8]
+
+
 class _Pass:
-    def __init__(self, node: Node) -> None:
-        self.node = node
-        self.lanes = Lanes(node.cluster.timing.update_pass_seconds)
+    def __init__(self, node: Node, lanes: Lanes) -> None:
+        self.node, self.lanes = node, lanes
         self._lock = threading.Lock()
         self._seen = self._told = 0
 
-    def tell(self, device: Device, path: str, update: Update, moves: int = 0) -> None:
-        """Tell every replica of a container of a write; not those that know already."""
-        ring = self.node.cluster.container_ring
-        peers = [Peer.of(each) for each in ring.nodes(ring.part(update.account, update.container))]
+    def tell(self, path: str, tellings: list[_Telling]) -> None:
+        """Tell all of what a file stands for, but those that know already; remove it when all
+        do."""
         marks = path.split(".")[1:]
-        left = [peer for peer in peers if _mark(peer) not in marks]
+        left = [each for each in tellings if each.mark not in marks]
         with self._lock:
             self._seen += 1
-        queued = _Queued(self, device, path, update, moves, {_mark(peer) for peer in left})
-        for peer in left:
-            self.lanes.add(peer.address, partial(queued.tell, peer))
+        news = _News(self, path, {each.mark for each in left})
+        if not left:
+            news.remove()
+        for each in left:
+            self.lanes.add(each.peer, partial(news.tell, each))
 
     def told(self) -> None:
-        """All replicas of a container know of a write."""
+        """All know of something."""
         with self._lock:
             self._told += 1
 
@@ -76,20 +117,57 @@ class _Pass:
             return {"told": self._told, "waiting": self._seen - self._told}
 
 
-class _Queued:
-    """A write that replicas of a container must learn of. Those that know are marked in the name of
-    its file, so that no later pass tells them again."""
+class _News:
+    """A file that stands for what some must learn. Those that know are marked in its name, so that
+    no later pass tells them again."""
 
-    def __init__(
-        self, done: _Pass, device: Device, path: str, update: Update, moves: int, left: set[str]
-    ) -> None:
-        self._pass, self._device, self._path, self._update = done, device, path, update
-        self._moves, self._left = moves, left
-        self._moved: set[tuple[str, str]] = set()
+    def __init__(self, done: _Pass, path: str, left: set[str]) -> None:
+        self._pass, self._path, self._left = done, path, left
         self._lock = threading.Lock()
 
-    def tell(self, peer: Peer) -> None:
-        """Tell a replica."""
+    def tell(self, telling: _Telling) -> None:
+        """Tell one of them."""
+        if not telling.call():
+            return
+        with self._lock:
+            self._left.discard(telling.mark)
+            if not self._left:
+                self.remove()
+                return
+            # Another pass was quicker, or there are newer totals: it is told once more.
+            with suppress(FileNotFoundError):
+                os.rename(self._path, f"{self._path}.{telling.mark}")
+                self._path += f".{telling.mark}"
+
+    def remove(self) -> None:
+        """All know."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._path)
+            self._pass.told()
+
+
+class _Write:
+    """A write of an object, that replicas of a container must learn of."""
+
+    def __init__(
+        self, done: _Pass, device: Device, path: str, update: Update, moves: int = 0
+    ) -> None:
+        self._pass, self._device, self._path, self._update = done, device, path, update
+        self._moves = moves
+        self._moved: set[tuple[str, str]] = set()
+        self._lock = threading.Lock()
+        self._is_old = _is_too_old(done.node, path)
+
+    def tell(self) -> None:
+        """Tell every replica."""
+        ring = self._pass.node.cluster.container_ring
+        part = ring.part(self._update.account, self._update.container)
+        peers = [Peer.of(each) for each in ring.nodes(part)]
+        self._pass.tell(
+            self._path, [_Telling(peer, "", partial(self._tell_one, peer)) for peer in peers]
+        )
+
+    def _tell_one(self, peer: Peer) -> bool:
         merge = MergeObjects(
             device=peer.device,
             account=self._update.account,
@@ -102,9 +180,8 @@ class _Queued:
             self._follow(error.account, error.container)
         except (NodeFailed, ApiError) as error:
             log.debug("%s is told later: %s", peer, error)
-            if not self._is_too_old():
-                return
-        self._knows(_mark(peer))
+            return self._is_old
+        return True
 
     def _follow(self, account: str, container: str) -> None:
         """Tell the shard that keeps the entry: that is queued before this is done."""
@@ -115,52 +192,14 @@ class _Queued:
             path = self._device.queue(further)
             self._moved.add((account, container))
         if self._moves < _MAX_MOVES:
-            self._pass.tell(self._device, path, further, self._moves + 1)
-
-    def _knows(self, mark: str) -> None:
-        with self._lock, suppress(FileNotFoundError):  # another pass was quicker
-            self._left.discard(mark)
-            if self._left:
-                os.rename(self._path, f"{self._path}.{mark}")
-                self._path += f".{mark}"
-            else:
-                os.unlink(self._path)
-                self._pass.told()
-
-    def _is_too_old(self) -> bool:
-        """Nobody waits for it any more: the container is gone for good."""
-        before = time.time() - self._pass.node.cluster.timing.reclaim_seconds
-        with self._lock, suppress(FileNotFoundError):
-            return os.stat(self._path).st_mtime < before
-        return False
+            _Write(self._pass, self._device, path, further, self._moves + 1).tell()
 
 
-def _mark(peer: Peer) -> str:
-    return hashlib.md5(str(peer).encode(), usedforsecurity=False).hexdigest()[:8]
-
-
-def report(node: Node) -> dict[str, float]:
-    """Tell accounts of containers: one pass over all devices of a node."""
-    lanes = Lanes(node.cluster.timing.update_pass_seconds)
-    reports = []
-    for device in node.devices.all():
-        for digest, note in device.take_changed():
-            calls = _report(node, device, digest)
-            answers: list[bool] = []
-            for peer, call in calls:
-                lanes.add(peer.address, partial(_answer, call, answers))
-            reports.append((device, digest, note, len(calls), answers))
-    lanes.finish()
-    figures = {"told": 0.0, "waiting": 0.0}
-    for device, digest, note, count, answers in reports:
-        if answers.count(True) == count:
-            figures["told"] += 1
-        else:
-            device.changed(digest)
-            figures["waiting"] += 1
-        with suppress(FileNotFoundError):
-            os.unlink(note)
-    return figures
+def _is_too_old(node: Node, path: str) -> bool:
+    """Nobody waits for it any more: the container is gone for good."""
+    with suppress(FileNotFoundError):
+        return os.stat(path).st_mtime < time.time() - node.cluster.timing.reclaim_seconds
+    return False
 
 
 def _collect_unfinished(node: Node, device: Device) -> None:
@@ -190,12 +229,8 @@ def _row(device: Device, policy: int, place: str, name: str) -> ObjectRow | None
     return row_of(name, policy, opened.metadata)
 
 
-def _answer(call: Callable[[], bool], answers: list[bool]) -> None:
-    answers.append(call())
-
-
-def _report(node: Node, device: Device, digest: str) -> list[tuple[Peer, Callable[[], bool]]]:
-    """The calls that tell an account what one of its containers holds, and say whether they did."""
+def _report(node: Node, device: Device, digest: str) -> list[_Telling]:
+    """How an account is told what one of its containers holds."""
     try:
         with open_listing(node, device, "containers", digest) as file:
             head = file.head()
@@ -207,20 +242,19 @@ def _report(node: Node, device: Device, digest: str) -> list[tuple[Peer, Callabl
     account, container = head.names
     ring = node.cluster.account_ring
     peers = [Peer.of(each) for each in ring.nodes(ring.part(account))]
-    calls: list[tuple[Peer, Callable[[], bool]]] = [
-        (peer, partial(tell_account, node, peer, account, container, totals)) for peer in peers
+    tellings = [
+        _Telling(peer, account, partial(tell_account, node, peer, account, container, totals))
+        for peer in peers
     ]
     if account.startswith(HIDDEN):
         for whole in {head.metadata[name][0] for name in (ROOT, PARENT) if name in head.metadata}:
             if whole:
-                calls += _root_calls(node, whole, container, totals)
-    return calls
+                tellings += _tellings_of_root(node, whole, container, totals)
+    return tellings
 
 
-def _root_calls(
-    node: Node, whole: str, shard: str, totals: Totals
-) -> list[tuple[Peer, Callable[[], bool]]]:
-    """Those that tell a container what a shard of it holds."""
+def _tellings_of_root(node: Node, whole: str, shard: str, totals: Totals) -> list[_Telling]:
+    """How a container is told what a shard of it holds."""
     account, container = whole.split("/", 1)
     ring = node.cluster.container_ring
     peers = [Peer.of(each) for each in ring.nodes(ring.part(account, container))]
@@ -232,7 +266,7 @@ def _root_calls(
         object_count=totals.object_count,
         bytes_used=totals.bytes_used,
     )
-    return [(peer, partial(_tell_root, node, peer, merge)) for peer in peers]
+    return [_Telling(peer, whole, partial(_tell_root, node, peer, merge)) for peer in peers]
 
 
 def _tell_root(node: Node, peer: Peer, merge: MergeShard) -> bool:
