@@ -36,9 +36,14 @@ class Inspector:
     """
 
     def __init__(
-        self, disk_format: str, container_format: str = "bare", *, refuses: bool = True
+        self,
+        disk_format: str,
+        container_format: str = "bare",
+        *,
+        refuses: bool = True,
+        image_id: str = "",
     ) -> None:
-        self._declared, self._refuses = disk_format, refuses
+        self._declared, self._refuses, self._image_id = disk_format, refuses, image_id
         self._inspector = formats.Inspector(disk_format, container_format)
         self._fits = True
 
@@ -64,7 +69,11 @@ class Inspector:
             if self._refuses:
                 raise
             self._fits = False
-            log.warning("%s It is stored all the same, as image.require_format_match is off", error)
+            log.warning(
+                "image %s: %s It is stored all the same, as image.require_format_match is off",
+                self._image_id,
+                error,
+            )
 
 
 def identify(pieces: Iterator[bytes]) -> tuple[str, int]:

@@ -218,7 +218,10 @@ def consume(
     md5, sha = hashlib.md5(usedforsecurity=False), hashlib.new(HASH_ALGORITHM)
     options = cloud.settings.image
     inspector = formats.Inspector(
-        row.disk_format, row.container_format, refuses=options.require_format_match
+        row.disk_format,
+        row.container_format,
+        refuses=options.require_format_match,
+        image_id=row.id,
     )
     size, limit = 0, options.max_bytes
     pending: list[Future[None]] = []

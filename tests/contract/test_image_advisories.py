@@ -170,8 +170,10 @@ def unchecked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestedCloud]
 
 
 @pytest.mark.parametrize("name", HARMFUL)
-def test_an_operator_may_let_such_data_in(unchecked: TestedCloud, name: str) -> None:
-    """Hosts look themselves (tests/unit/test_node_disks.py)."""
+def test_an_operator_may_let_such_data_in(
+    unchecked: TestedCloud, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    """The log says which image it is. Hosts look themselves (tests/unit/test_node_disks.py)."""
     declared, data = HARMFUL[name]
     client = unchecked.client("member")
     uploaded, imported = create(client, declared), create(client, declared)
@@ -182,6 +184,7 @@ def test_an_operator_may_let_such_data_in(unchecked: TestedCloud, name: str) -> 
         shown = client.get(f"{IMAGES}/{each}").json()
         assert (shown["status"], shown["size"]) == ("active", len(data))
         assert shown["virtual_size"] is None
+        assert f"image {each}: " in caplog.text
         assert shown["os_hash_value"] == hashlib.sha512(data).hexdigest()
         assert client.get(f"{IMAGES}/{each}/file").content == data
 

@@ -117,6 +117,7 @@ def _inspector(run: Run) -> formats.Inspector:
         row.disk_format or "raw",
         row.container_format or "bare",
         refuses=run.cloud.settings.image.require_format_match,
+        image_id=run.subject_id,
     )
 
 

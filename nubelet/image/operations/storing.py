@@ -33,6 +33,7 @@ _NOT_OF_THE_STORE = (progress.Stopped, LeaseLost, TransactionRetry)
 class Declared(NamedTuple):
     """What an image's data is said to be."""
 
+    id: str
     disk_format: str
     container_format: str
 
@@ -41,6 +42,7 @@ def declared(run: Run) -> Declared:
     """What the data is said to be now: by the image, or by a step that changed it."""
     row = row_of(run)
     return Declared(
+        row.id,
         run.outputs.get("disk_format", row.disk_format),
         run.outputs.get("container_format", row.container_format),
     )
