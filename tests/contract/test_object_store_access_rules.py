@@ -15,7 +15,7 @@ from tests.object_store_calls import Account, Store, make_store
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    yield from make_store(tmp_path_factory.mktemp("objects"))
+    yield from make_store(tmp_path_factory.mktemp("objects"), storage_domains=("store.test",))
 
 
 @pytest.fixture
@@ -147,6 +147,31 @@ def test_each_segment_that_is_deleted_later(store: Store, account: Account) -> N
     assert account.names(mine) == ["ours", "theirs"]
     assert program("DELETE", f"{mine}/ours", params=later).status_code == 204
     assert account.names(mine) == ["theirs"]
+
+
+def test_what_the_host_names(store: Store, account: Account) -> None:
+    mine, secret = account.container(), account.container()
+    account.put(f"{mine}/o", b"open")
+    program = limited(store, account, *below(account, mine, "GET", "PUT"), ("GET", "/o"))
+    names = account.name.replace("_", "-")
+    of_mine, of_secret = ({"Host": f"{each[1:]}.{names}.store.test"} for each in (mine, secret))
+    path = f"/v1/{account.name}{mine}/x"
+    refused(program.client.put(path, content=b"1", headers=of_secret))
+    assert account.names(secret) == []
+    assert program.client.get("/o", headers=of_mine).content == b"open"
+    refused(program.client.get("/o", headers=of_secret))
+
+
+def test_a_slash_that_is_escaped(store: Store, account: Account) -> None:
+    container = account.container()
+    account.put(f"{container}/a/b", b"secret")
+    lister = limited(store, account, ("GET", f"/v1/{account.name}/*"))
+    assert lister.get(container).status_code == 200
+    assert lister.get(f"{container}%2Fa/b").status_code == 401  # no rule names what is sent
+    for sent in (f"{container}%2Fa%2Fb", f"{container}%2fa%2fb"):
+        refused(lister.get(sent), f"GET /object-store/v1/{account.name}{container}/a/b")
+    reader = limited(store, account, ("GET", f"/v1/{account.name}{container}/*"))
+    assert reader.get(f"{container}/a%2Fb").content == b"secret"
 
 
 def test_versions_and_plain_requests_need_no_further_rule(store: Store, account: Account) -> None:

@@ -111,6 +111,20 @@ def test_buckets_that_a_host_names(s3: S3, client: Any) -> None:
     assert by_host(s3, key, secret, f"/s3/{bucket}/k").status_code == 403
 
 
+def test_buckets_at_the_root_and_called_as_a_mount(s3: S3, client: Any) -> None:
+    bucket = s3.bucket(client)
+    client.create_bucket(Bucket="object-store")
+    for where, key in ((bucket, "k"), ("object-store", f"s3/{bucket}/k")):
+        client.put_object(Bucket=where, Key=key, Body=where.encode())
+    key = key_with_rules(s3, *below(bucket, "GET"))
+    for path in ("/s3", ""):
+        limited = s3.client(key, path)
+        assert read(limited, bucket, "k") == bucket.encode()
+        with pytest.raises(ClientError) as caught:
+            read(limited, "object-store", f"s3/{bucket}/k")
+        assert code_of(caught) == (403, "AccessDenied")
+
+
 def by_host(s3: S3, key: dict[str, str], bucket: str, path: str) -> httpx.Response:
     """What a key gets of a bucket that the host names."""
     host = f"{bucket}.s3.localhost:{s3.cloud.port}"

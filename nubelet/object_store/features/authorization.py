@@ -20,7 +20,7 @@ from nubelet.kernel.context import Credentials
 from nubelet.kernel.errors import ApiError, BadRequest, Forbidden, Unauthorized
 from nubelet.kernel.http.messages import URL_SAFE, Response
 from nubelet.object_store.call import Authority, Call, Proceed
-from nubelet.object_store.features import acls, public_access
+from nubelet.object_store.features import acls, paths, public_access
 from nubelet.object_store.storage import ObjectPath
 
 # Asks access rules about a request ("METHOD service-type path"); raises Unauthorized where none
@@ -53,12 +53,16 @@ def _authority(call: Call) -> Authority:
         raise denied(call, "The token is not good any more.") from None
     if allow is None:
         return decide
-    return partial(_decide_by_rules, allow, call.method, call.path)
+    asked = call.path if paths.is_as_sent(call) else None
+    return partial(_decide_by_rules, allow, call.method, asked)
 
 
-def _decide_by_rules(allow: Allow, method: str, path: ObjectPath, call: Call, acl: str) -> None:
-    """The request itself (`method` and `path`) was allowed by a rule. So must be what it leads to:
-    the other end of a copy, segments, targets of links, what is deleted or extracted in bulk."""
+def _decide_by_rules(
+    allow: Allow, method: str, path: ObjectPath | None, call: Call, acl: str
+) -> None:
+    """The request itself (`method` and `path`; None: it was asked for as something else) was
+    allowed by a rule. So must be what it leads to: the other end of a copy, segments, targets of
+    links, what is deleted or extracted in bulk."""
     decide(call, acl)
     if call.path == path and (call.is_read or call.method == method):
         return
@@ -66,12 +70,12 @@ def _decide_by_rules(allow: Allow, method: str, path: ObjectPath, call: Call, ac
     require_rule(allow, call.method, (quote(f"{_ROOT}/{names}", safe=URL_SAFE),))
 
 
-def require_rule(allow: Allow, method: str, paths: Sequence[str]) -> None:
+def require_rule(allow: Allow, method: str, named: Sequence[str]) -> None:
     """Raise Forbidden unless an access rule allows the method at one of the paths, which name the
     same."""
     # Whoever may get it may know about it.
     for each in ("HEAD", "GET") if method == "HEAD" else (method,):
-        for path in paths:
+        for path in named:
             try:
                 allow(f"{each} object-store {path}")
             except Unauthorized:
@@ -79,7 +83,7 @@ def require_rule(allow: Allow, method: str, paths: Sequence[str]) -> None:
             return
     raise Forbidden(
         "Access was denied to this resource. No access rule of the application credential allows "
-        f"{method} {paths[0]}."
+        f"{method} {named[0]}."
     )
 
 

@@ -18,10 +18,8 @@ from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.errors import BadRequest
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import Call, Proceed
-from nubelet.object_store.features import aliases
+from nubelet.object_store.features import aliases, paths
 from nubelet.object_store.features.authorization import PREFIX, SERVICE_PREFIX
-
-RAW_PATH = "raw-path"  # note: the path after the host's names were put before it
 
 
 def domains(call: Call, proceed: Proceed) -> Response:
@@ -38,7 +36,7 @@ def domains(call: Call, proceed: Proceed) -> Response:
     start = f"/v1/{quote(_account(account))}" + (f"/{quote(container)}" if container else "")
     asked = call.request.raw_path
     # The root of an account's host is the account; that of a container's the site's.
-    call.notes[RAW_PATH] = start.encode() + (asked if container or asked != b"/" else b"")
+    call.notes[paths.RAW_PATH] = start.encode() + (asked if container or asked != b"/" else b"")
     return proceed(call)
 
 

@@ -8,12 +8,13 @@ from nubelet.kernel.errors import NotFound, PreconditionFailed
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store import limits
 from nubelet.object_store.call import Call, Proceed
-from nubelet.object_store.features import domains
+
+RAW_PATH = "raw-path"  # note: the path after names of the host were put before it (domains.py)
 
 
 def paths(call: Call, proceed: Proceed) -> Response:
     """Raises what Swift answers for names that cannot be."""
-    raw = call.notes.get(domains.RAW_PATH) or call.request.raw_path
+    raw = call.notes.get(RAW_PATH) or call.request.raw_path
     for version in (b"/v1/", b"/v1.0/"):
         if raw.startswith(version) and len(raw) > len(version):
             call.account, call.container, call.object = names(raw[len(version) :])
@@ -21,6 +22,14 @@ def paths(call: Call, proceed: Proceed) -> Response:
     if raw.strip(b"/") in (b"v1", b"v1.0"):
         raise PreconditionFailed("Bad URL")
     raise NotFound(message="There is no such path.")
+
+
+def is_as_sent(call: Call) -> bool:
+    """Does the path of the request, between its slashes, name account and container? Else the host
+    does, or one slash at least is escaped."""
+    return RAW_PATH not in call.notes and not any(
+        b"%2f" in part for part in call.request.raw_path.lower().split(b"/", 4)[:4]
+    )
 
 
 def names(raw_path: bytes) -> tuple[str, str, str]:

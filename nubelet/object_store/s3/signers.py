@@ -76,7 +76,9 @@ def _worth(
 def _route(ctx: Context, request: Request) -> str:
     """The request as access rules name it; the host may name the bucket."""
     named = hosts.find(ctx.cloud, request.headers)
-    path = f"/s3/{named.bucket}{request.path}" if named and named.bucket else request.path
+    path = f"/{named.bucket}{request.path}" if named and named.bucket else request.path
+    if path != "/s3" and not path.startswith("/s3/"):  # a bucket may be called as other mounts
+        path = f"/s3{path}"
     return f"{request.method} object-store {path}"
 
 
