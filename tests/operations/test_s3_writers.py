@@ -622,6 +622,31 @@ def test_a_completion_that_was_killed_behind_the_key_makes_no_other_version(
     assert body(api) == b"aaaaaaabbbbb"
 
 
+@pytest.mark.parametrize("then", ["overwritten", "deleted"])
+def test_a_completion_that_was_killed_brings_back_nothing_that_was_changed_since(
+    api: Api, monkeypatch: pytest.MonkeyPatch, then: str
+) -> None:
+    bucket(api, "Enabled")
+    upload_id = begin(api)
+    complete_it = completion(api, upload_id)
+    with monkeypatch.context() as patched:
+        for name in ("forget_later", "forget"):
+            patched.setattr(parts, name, lambda *what: None)
+        first = complete_it()
+    if then == "deleted":
+        delete(api)
+    else:
+        put(api, b"newer")
+    there = list(versions.of_key(api.store, KEY))
+    again = complete_it()
+    assert again.headers["x-amz-version-id"] == first.headers["x-amz-version-id"]
+    assert again.body == first.body
+    assert list(versions.of_key(api.store, KEY)) == there
+    assert body(api) == (None if then == "deleted" else b"newer")
+    swept(api)
+    assert len(kept(api)) == 2
+
+
 def test_an_upload_whose_giving_up_was_killed_is_over_and_goes(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

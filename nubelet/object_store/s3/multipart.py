@@ -13,8 +13,8 @@ answer was lost gets it again while the key is what the upload made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import Any, NamedTuple
 from xml.etree.ElementTree import Element
 
@@ -309,10 +309,14 @@ def _complete(asked: Asked, named: Sequence[_Named]) -> Response:
         for each in chosen
         if each.size
     ]
-    # Who wrote the key may have died before the upload was forgotten: it is not written again.
-    if header(begun, garbage.ENDING) and (answer := _completed(asked, named)) is not None:
-        _forget(asked, set())  # of what it is made is looked up there
-        return answer
+    # Who wrote the key may have died before the upload was forgotten: it is not written again. By
+    # now it may be an old version.
+    if header(begun, garbage.ENDING):
+        there = versions.of_key(asked.store, asked.path)
+        older = ({"version-id": each.id} for each in there if not each.is_marker)
+        if (answer := _completed(asked, named, older)) is not None:
+            _forget(asked, set())  # of what it is made is looked up there
+            return answer
     etag = _etag([each.etag for each in chosen])
     response = _write(asked, begun, manifest, etag, summed)
     used = {each.name for each in chosen if each.size}
@@ -345,20 +349,28 @@ def _answer(asked: Asked, etag: str, summed: str | None) -> Response:
     )
 
 
-def _completed(asked: Asked, named: Sequence[_Named]) -> Response | None:
-    """The answer once more, for who did not get it: if the key is what this upload made of the
-    same parts."""
+def _completed(
+    asked: Asked, named: Sequence[_Named], older: Iterable[Mapping[str, str]] = ()
+) -> Response | None:
+    """The answer once more, for who did not get it: if the key, or one of its `older` versions
+    (queries), is what this upload made of the same parts."""
     try:
-        found = asked.look()
         etag = _etag([each.etag for each in named])
-    except (ApiError, ValueError):  # the key is gone; a part's ETag is none
+    except ValueError:  # a part's ETag is none
         return None
-    is_of_it = header(found, parts.MADE_BY) == asked.query["uploadId"]
-    if not is_of_it or etags.etag_of(found) != f'"{etag}"':
-        return None
-    answer = _answer(asked, etag, header(found, checksums.STORED))
-    answer.headers |= objects.version_header(found)
-    return answer
+    for query in chain(({},), older):
+        try:
+            found = asked.look(query)
+        except ApiError as error:
+            if error.status >= 500:  # it may be there, whatever does not answer now
+                raise
+            continue
+        is_of_it = header(found, parts.MADE_BY) == asked.query["uploadId"]
+        if is_of_it and etags.etag_of(found) == f'"{etag}"':
+            answer = _answer(asked, etag, header(found, checksums.STORED))
+            answer.headers |= objects.version_header(found)
+            return answer
+    return None
 
 
 class _Named(NamedTuple):
