@@ -12,13 +12,10 @@ Read next: routes.py, then any `<service>/api/*.py`.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ipaddress
 import logging
 import os
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 from urllib.parse import quote, unquote
@@ -58,6 +55,7 @@ from nubelet.kernel.http.routes import (
     parameter_names,
     resolve,
 )
+from nubelet.kernel.http.streams import Streams
 from nubelet.kernel.ids import REQUEST_ID, new_request_id
 from nubelet.kernel.log import bound
 from nubelet.kernel.requests import RequestRecord
@@ -141,7 +139,7 @@ class Application:
         # A thread each for as long as a body comes. The image service may keep its data in the
         # object store: what stands still here must leave threads there.
         self.streams = {
-            is_gateway: _Streams(stream_threads, "object" if is_gateway else "stream")
+            is_gateway: Streams(stream_threads, "object" if is_gateway else "stream")
             for is_gateway in (False, True)
         }
         # A thread only while a piece is made.
@@ -177,40 +175,6 @@ class Application:
             return
         response = await exchange.run()
         await exchange.answer(response)
-
-
-class _Streams:
-    """Threads for bodies that come slowly, half of them at most for one client address: one whose
-    uploads stand still leaves the others theirs. Who wants more waits."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        self.pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._most = max(1, threads // 2)
-        self._shares: dict[str, asyncio.Semaphore] = {}
-        self._users: Counter[str] = Counter()
-
-    @contextlib.asynccontextmanager
-    async def share_of(self, address: str) -> AsyncIterator[None]:
-        """One thread of a client's, until the block ends."""
-        client = _network_of(address)
-        self._users[client] += 1
-        try:
-            async with self._shares.setdefault(client, asyncio.Semaphore(self._most)):
-                yield
-        finally:
-            self._users[client] -= 1
-            if not self._users[client]:
-                del self._users[client], self._shares[client]
-
-
-def _network_of(address: str) -> str:
-    """What one client has: an address of IPv4, the /64 of one of IPv6."""
-    if ":" not in address:
-        return address
-    try:
-        return ipaddress.IPv6Address(address.partition("%")[0]).exploded[:19]
-    except ValueError:
-        return address
 
 
 class _Exchange:
