@@ -80,7 +80,8 @@ class Place:
             content=b"\0" * (1 << 20),
             headers={"Content-Type": "application/octet-stream"},
         ).raise_for_status()
-        return str(made["id"]), self.cloud.state_dir / "images" / str(made["id"])
+        (path,) = (self.cloud.state_dir / "images").glob(f"{made['id']}.*")
+        return str(made["id"]), path
 
     def refused(self, **fields: Any) -> str:
         """The first line about a server that comes to nothing; nothing is left of it."""
