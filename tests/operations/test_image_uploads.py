@@ -143,9 +143,9 @@ MOMENTS = ["while writing", "before the rename", "after the rename"]
 def test_a_machine_that_dies_leaves_no_upload_for_half_a_minute(tested: TestedCloud) -> None:
     """It had the loop, too, and no other machine can tell that it is dead: both leases run out,
     and a period passes until the loop of another one looks again."""
-    loops, now = reconcilers.RECONCILERS[:2], [clock.now()]
-    one = create(tested)
+    loops, one = reconcilers.RECONCILERS[:2], create(tested)
     killed_at(tested, one, "while writing")
+    now = [clock.now()]
     clock.use_source(lambda: now[0])
     Reconcilers(tested.cloud, loops).run_once()  # in its last moment
     assert show(tested, one)["status"] == "saving"
