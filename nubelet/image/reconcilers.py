@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from nubelet.image import cache, loose_data, staging, uploads
 from nubelet.image.conditions import complete_locations, trouble
 from nubelet.image.model import image, image_progress
-from nubelet.image.stores import STAGING, ImageStore, Stores, StoreUnreachable
+from nubelet.image.stores import ImageStore, Stores, StoreUnreachable
 from nubelet.image.stores.file import FileStore
 from nubelet.kernel import clock
 from nubelet.kernel.cloud import Cloud
@@ -38,25 +38,8 @@ def clean_up_uploads(cloud: Cloud) -> None:
     """Data that nobody works on is removed. A store that stands still holds up this loop alone."""
     with cloud.database.read() as tx:
         noted = loose_data.find(tx)
-        if not noted:
-            return
-        rows = tx.all(
-            sa.select(image.c.id, image.c.status, image.c.upload_id).where(
-                image.c.id.in_({each.image_id for each in noted})
-            )
-        )
-        busy = journal.open_subjects(tx, "image") | {row.id for row in rows if row.upload_id}
-    staged = {row.id for row in rows if row.status == "uploading"}
-    loose_data.remove(
-        cloud,
-        [
-            each
-            for each in noted
-            if each.image_id not in busy
-            and not (each.store.startswith(STAGING) and each.image_id in staged)
-        ],
-        patient=True,
-    )
+        needed = staging.needed_of(tx, {row.image_id for row in noted})
+    loose_data.remove(cloud, [row for row in noted if row.seq not in needed], patient=True)
 
 
 def note_strays(cloud: Cloud) -> None:

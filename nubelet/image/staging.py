@@ -70,11 +70,11 @@ def clean_up(cloud: Cloud) -> None:
     store = cloud.get(Stores).staging
     with cloud.database.read() as tx:
         rows = loose_data.find(tx, store=store.name)
-        needed = _needed(tx, {row.image_id for row in rows})
+        needed = needed_of(tx, {row.image_id for row in rows})
     loose_data.remove(cloud, [row for row in rows if row.seq not in needed])
 
 
-def _needed(tx: Tx, image_ids: Set[str]) -> set[int]:
+def needed_of(tx: Tx, image_ids: Set[str]) -> set[int]:
     """The notes of data that will be used. One that is not among them once never is again."""
     if not image_ids:
         return set()

@@ -136,10 +136,13 @@ def test_a_slow_node_keeps_nobody_else_waiting(
     assert _waiting(node) == _waiting(node, "changed") == []
 
 
-@pytest.mark.parametrize(
+_BOTH = pytest.mark.parametrize(
     ("run", "make", "folder"),
     [(updater.run, _queue, "updates"), (updater.report, _make_containers, "changed")],
 )
+
+
+@_BOTH
 def test_a_pass_ends_though_a_node_does_not_answer(
     node: Node,
     monkeypatch: pytest.MonkeyPatch,
@@ -168,10 +171,7 @@ def test_a_pass_ends_though_a_node_does_not_answer(
     assert set(told.to(_SLOW)) == set(names)
 
 
-@pytest.mark.parametrize(
-    ("run", "make", "folder"),
-    [(updater.run, _queue, "updates"), (updater.report, _make_containers, "changed")],
-)
+@_BOTH
 def test_who_knows_is_not_told_again(
     node: Node,
     monkeypatch: pytest.MonkeyPatch,
@@ -330,10 +330,7 @@ def test_an_update_that_cannot_be_read_concerns_only_itself(
     assert len(_waiting(node)) == 3
 
 
-@pytest.mark.parametrize(
-    ("run", "make", "folder"),
-    [(updater.run, _queue, "updates"), (updater.report, _make_containers, "changed")],
-)
+@_BOTH
 def test_what_nobody_is_left_to_be_told_of_is_removed(
     node: Node,
     monkeypatch: pytest.MonkeyPatch,

@@ -40,7 +40,7 @@ def upload(ctx: Context, request: Request) -> object:
 def chunks_of(request: Request) -> Iterator[bytes]:
     """The data of the body; raises BadRequest at its end when it is not as long as the header
     x-openstack-image-size says: the source was cut short."""
-    stated = request.headers.get("x-openstack-image-size")
+    stated = request.headers.get(_SIZE_HEADER)
     chunks = request.chunks(UPLOAD_CHUNK_BYTES)
     return chunks if stated is None else _exactly(chunks, read_natural(_SIZE_HEADER, stated))
 
