@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import psutil
@@ -112,21 +113,21 @@ def _cpu_ms(
     headers: dict[str, str],
     count: int,
 ) -> float:
-    """CPU of the server per request with CLIENTS clients at once, each with objects of its own:
-    the least of three runs, as others share the machine."""
+    """CPU of the server per request with CLIENTS clients at once, each with objects of its own,
+    which are new: the least of three runs, as others share the machine."""
 
-    def work(number: int) -> None:
+    def work(number: int, turn: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         for each in range(count // CLIENTS):
-            one = f"{path}{number}-{each if method == 'PUT' else 0}"
+            one = f"{path}{number}-{f'{turn}-{each}' if method == 'PUT' else '0-0'}"
             _send(connection, method, one, data, headers)
         connection.close()
 
     best = 1e9
     with ThreadPoolExecutor(CLIENTS) as pool:
-        for _ in range(3):
+        for turn in range(3):
             before = server.cpu_seconds()
-            list(pool.map(work, range(CLIENTS)))
+            list(pool.map(work, range(CLIENTS), repeat(turn)))
             best = min(best, (server.cpu_seconds() - before) / count * 1000)
     return best
 

@@ -6,11 +6,13 @@ import errno
 import hashlib
 import os
 import random
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -94,6 +96,56 @@ def test_a_listing_takes_up_writes_in_any_order(tmp_path: Path) -> None:
             ObjectEntry("p", stamps[4], 2, "c", "e4"),
         ]
         file.close()
+
+
+def test_what_fails_fails_nobody_else_who_waits_for_a_listing(tmp_path: Path) -> None:
+    file = _container_file(tmp_path)
+    wrong = _row("wrong")._replace(etag=None)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(9) as pool:
+        with file.lock:  # somebody commits
+            told = [pool.submit(file.merge, [_row(f"o{number}")]) for number in range(4)]
+            refused = pool.submit(file.merge, [wrong])
+            told += [pool.submit(file.merge, [_row(f"o{number}")]) for number in range(4, 8)]
+            _until_waiting(file, 9)
+        for each in told:
+            each.result(60)
+        with pytest.raises(sqlite3.IntegrityError):
+            refused.result(60)
+    assert [each.name for each in file.entries(Listing())] == [f"o{number}" for number in range(8)]
+    assert file.info().object_count == 8
+    file.close()
+
+
+def test_writers_who_wait_for_a_listing_share_a_commit(tmp_path: Path) -> None:
+    file = _container_file(tmp_path)
+    commits: list[str] = []
+    with file.read() as db:
+        db.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+    with ThreadPoolExecutor(8) as pool:
+        with file.lock:
+            told = [pool.submit(file.merge, [_row(f"o{number}")]) for number in range(8)]
+            _until_waiting(file, 8)
+        for each in told:
+            each.result(60)
+    assert file.info().object_count == 8
+    assert len(commits) == 1
+    file.close()
+
+
+def _until_waiting(file: ContainerFile, count: int) -> None:
+    until = time.monotonic() + 60
+    while len(file._waiting) < count and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def _container_file(folder: Path) -> ContainerFile:
+    file = ContainerFile(str(folder / "container" / "c.db"))
+    file.put("AUTH_p", "c", "0000000001.00000", {}, None, 0)
+    return file
+
+
+def _row(name: str) -> ObjectRow:
+    return ObjectRow(name, "0000000002.00000", "0000000002.00000", 1, "text/plain", "e", 0, 0)
 
 
 def test_a_full_disk_is_507_and_leaves_nothing(

@@ -40,7 +40,7 @@ from nubelet.object_store.storage.metadata import (
 )
 
 WRITE_BYTES = 1 << 20
-SMALL_BYTES = 1 << 16
+READ_BYTES = 1 << 20
 # Headers of a PUT by which features shape what is stored (call.notes): see put().
 FINISH, ETAG_IS_AT, DATA_SIZE = "finish", "etag-is-at", "data-size"
 # The timestamp of the data that a PUT expects to replace, as storage knows it.
@@ -74,23 +74,13 @@ def show(call: Call) -> Response:
     if call.method == "HEAD":
         opened.close()
         return Response(200, None, headers, kind)
-    if opened.size <= SMALL_BYTES:
-        data = b"".join(opened.read())
-        opened.close()
-        response = conditions.send(
-            headers,
-            call.headers.get("range"),
-            len(data),
-            kind,
-            lambda start, end: iter((data[start:end],)),
-            lambda: None,
-        )
-        if isinstance(response.body, Iterator):
-            response.body = b"".join(response.body)
-        return response
-    return conditions.send(
+    response = conditions.send(
         headers, call.headers.get("range"), opened.size, kind, opened.read, opened.close
     )
+    body = response.body
+    if isinstance(body, Iterator) and int(response.headers["Content-Length"]) <= READ_BYTES:
+        response.body = b"".join(body)  # one piece need not be handed from thread to thread
+    return response
 
 
 def _open(call: Call, info: ContainerInfo | None, *, expired: bool = False) -> OpenObject:

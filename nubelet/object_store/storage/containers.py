@@ -9,6 +9,7 @@ Read next: listings.py. In OpenStack: swift/container/backend.py ContainerBroker
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -85,6 +86,15 @@ def row_of(name: str, policy: int, metadata: Metadata) -> ObjectRow:
     )
 
 
+class _Waiting:
+    """Rows of one caller of `merge`."""
+
+    __slots__ = ("is_merged", "rows")
+
+    def __init__(self, rows: tuple[ObjectRow, ...]) -> None:
+        self.rows, self.is_merged = rows, False
+
+
 _INFO = (
     "SELECT account, container, created_at, put_timestamp, delete_timestamp, object_count, "
     "bytes_used, policy, metadata FROM info"
@@ -120,6 +130,10 @@ CREATE TABLE IF NOT EXISTS object (
 CREATE UNIQUE INDEX IF NOT EXISTS object_by_name ON object (deleted, name);
 CREATE TABLE IF NOT EXISTS incoming_sync (remote_id TEXT PRIMARY KEY, sync_point INTEGER NOT NULL)
 """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self._waiting: deque[_Waiting] = deque()
 
     def info(self) -> ContainerInfo:
         """Raises Missing."""
@@ -216,7 +230,31 @@ CREATE TABLE IF NOT EXISTS incoming_sync (remote_id TEXT PRIMARY KEY, sync_point
             )
 
     def merge(self, rows: Iterable[ObjectRow]) -> None:
-        """Take up writes of objects, in any order, each as often as may be."""
+        """Take up writes of objects, in any order, each as often as may be.
+
+        Who comes while another commits waits, and is taken along by the first of those who wait:
+        a commit costs more than a row. If that fails, each of them tries for itself."""
+        own = _Waiting(tuple(rows))
+        self._waiting.append(own)
+        with self.lock:
+            if own.is_merged:
+                return
+            together = []
+            while self._waiting:
+                together.append(self._waiting.popleft())
+            try:
+                self._merge(row for each in together for row in each.rows)
+            except Exception:
+                others = [each for each in together if each is not own]
+                if not others:
+                    raise
+                self._waiting.extend(others)
+                self._merge(own.rows)
+            else:
+                for each in together:
+                    each.is_merged = True
+
+    def _merge(self, rows: Iterable[ObjectRow]) -> None:
         with self.write() as db:
             count = size = 0
             for row in rows:
