@@ -13,6 +13,8 @@ DELETE_MARKER = "application/x-deleted;swift_versions_deleted=1"
 # A version from before versions were kept: noted with it, and behind its ETag in listings.
 NULL = "x-object-sysmeta-versions-null"
 IS_NULL = "; versions_null=1"
+# Behind the ETag of a large object in listings; and (s3/parts.py) by which upload it was made.
+IS_LARGE, BY_UPLOAD = "; slo_etag=", "; s3_upload="
 _PREFIX = "\0versions\0"
 _END = 9_999_999_999_99999
 _ID = re.compile(r"\d{10}\.\d{5}")
@@ -42,6 +44,11 @@ def object_name(name: str, version: str) -> str:
 def prefix_of(name: str) -> str:
     """What the names of all versions of an object begin with."""
     return f"{_PREFIX}{name}\0"
+
+
+def upload_of(shown_etag: str) -> str:
+    """By which upload an entry of a listing was made; empty: it does not tell."""
+    return shown_etag.partition(BY_UPLOAD)[2].partition(";")[0]
 
 
 def version_id(hidden_name: str) -> str:

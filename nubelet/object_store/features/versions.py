@@ -281,7 +281,7 @@ def _turn(
 
 def _shown_etags(found: Response) -> Iterator[str]:
     """What listings have behind the ETag of a large object."""
-    for shown in ("slo_etag", "s3_etag"):
+    for shown in ("slo_etag", "s3_etag", "s3_upload"):
         name = shown.replace("_", "-").removeprefix("slo-")
         if whole := header(found, f"x-object-sysmeta-slo-{name}"):
             yield f"; {shown}={whole}"

@@ -18,7 +18,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from os.path import commonprefix
 
@@ -177,7 +177,7 @@ class _Group:
     left: int = 0
     newer: str = ""  # the id of the one that was seen before
     marker: str = ""  # the id of the newest, where that is a delete marker
-    shares: parts.Shares | None = None  # once that is asked
+    shares: parts.Shares = field(default_factory=parts.Shares)
 
 
 class _Bucket:
@@ -318,17 +318,13 @@ class _Bucket:
         ]
         if not fitting:
             return False
-        size, tags, found = 0, dict[str, str](), None
+        size, tags = 0, dict[str, str]()
         if not is_marker:
             found = at.look({"version-id": version})
             size, tags = lifecycles.size_of(found), lifecycles.tags_of(found)
         if not any(rule.is_about(group.key, size, tags) for rule in fitting):
             return False
-        # Looked at once for all versions of the key that go, not once for each of them.
-        if not is_marker and group.shares is None:
-            group.shares = parts.shares(at)
-        is_alone = group.shares is not None and group.shares.is_alone(at, found)
-        removing.remove_version(at, version, unless_current=True, is_alone=is_alone)
+        removing.remove_version(at, version, unless_current=True, shares=group.shares)
         return True
 
     def _end(self, group: _Group, rules: Sequence[Rule]) -> None:

@@ -111,7 +111,8 @@ def _finish(store: Storage, intended: dict[str, Any]) -> None:
     unless = ObjectPath(path.account, container, intended.get("unless", ""))
     lost = {*intended["parts"], *_started(store, unless, intended.get("starts", ()))}
     lost -= set(intended.get("keep", ()))
-    still = _still(store, path, version) if any(map(is_named_by_keys, lost)) else set[str]()
+    ids = {name.split("/")[1] for name in lost if is_named_by_keys(name)}
+    still = _still(store, path, version, ids) if ids else set[str]()
     for name in sorted(lost):
         if f"/{container}/{name}" not in still:
             with suppress(Missing, Outdated):
@@ -123,13 +124,14 @@ def is_named_by_keys(part: str) -> bool:
     return part.startswith("parts/")
 
 
-def _still(store: Storage, path: ObjectPath, version: str) -> set[str]:
-    """The segments that a key and its versions name now."""
+def _still(store: Storage, path: ObjectPath, version: str, ids: Collection[str]) -> set[str]:
+    """The segments that a key and its versions name now; all that were sent for these uploads."""
     # Two versions may be made of the same parts; a listing of them may be behind. The name is read
     # first: what it holds may become a version meanwhile.
     still = {*_named(store, path, ""), *_named(store, path, version)}
-    ids = {versions.under_name(store, path), *(each.id for each in versions.of_key(store, path))}
-    for each in ids - {None, "", version}:
+    there = {versions.under_name(store, path)}
+    there.update(each.id for each in versions.of_key(store, path) if each.may_name(ids))
+    for each in there - {None, "", version}:
         still.update(_named(store, path, each or ""))
     return still | set(named_by_archived(store, path))
 

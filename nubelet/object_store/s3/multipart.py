@@ -23,7 +23,7 @@ from nubelet.kernel.errors import ApiError
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import Call, header
-from nubelet.object_store.features import history, object_lock, slo
+from nubelet.object_store.features import history, object_lock, slo, version_names
 from nubelet.object_store.features.customer_keys import OF_PARTS
 from nubelet.object_store.s3 import (
     access,
@@ -313,7 +313,11 @@ def _complete(asked: Asked, named: Sequence[_Named]) -> Response:
     # now it may be an old version.
     if header(begun, garbage.ENDING):
         there = versions.of_key(asked.store, asked.path)
-        older = ({"version-id": each.id} for each in there if not each.is_marker)
+        older = (
+            {"version-id": each.id}
+            for each in there
+            if not each.is_marker and each.upload in ("", upload_id)
+        )
         if (answer := _completed(asked, named, older)) is not None:
             _forget(asked, set())  # of what it is made is looked up there
             return answer
@@ -471,7 +475,8 @@ def _write(
     summed: str,
 ) -> Response:
     """Store the manifest, or (all parts are empty) a key without content."""
-    headers = _headers(begun, etag, asked.query["uploadId"])
+    upload_id = asked.query["uploadId"]
+    headers = _headers(begun, etag, upload_id)
     call = asked.call("PUT", headers=headers | {"content-length": "0"})
     if summed:
         call.headers[checksums.STORED] = summed
@@ -484,7 +489,8 @@ def _write(
         call.notes[slo.RESOLVED] = manifest
 
     def finish(own: str, size: int) -> Mapping[str, str]:
-        of_segments = f"; slo_etag={inner}" if manifest else ""
+        made = f"{version_names.IS_LARGE}{inner}{version_names.BY_UPLOAD}{upload_id}"
+        of_segments = made if manifest else ""
         return {OVERRIDE_ETAG: f"{own}; s3_etag={etag}{of_segments}"}
 
     call.notes[swift_objects.FINISH] = finish
@@ -496,7 +502,7 @@ def _write(
     start = f"/{names.parts_of(asked.bucket)}/"
     own = {str(each["name"]).removeprefix(start) for each in manifest}
     objects.conditional(asked, call)
-    endings.complete(asked, asked.query["uploadId"])
+    endings.complete(asked, upload_id)
     response = objects.replace(asked, call, own)
     if response.status >= 400:
         raise S3Error("InvalidPart")

@@ -437,6 +437,7 @@ def delete_many(asked: Asked) -> Response:
     asked.bucket_info()
     deleted: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
+    shares = parts.Shares()
     for each in wanted:
         key, version = each.findtext("Key") or "", xml.text(each, "VersionId")
         line: dict[str, Any] = {"Key": key, "VersionId": version or None}
@@ -452,7 +453,7 @@ def delete_many(asked: Asked) -> Response:
                 for name, condition in preconditions.OF_DELETED.items()
                 if each.find(name) is not None
             }
-            told = removing.remove(asked, key, version, said)
+            told = removing.remove(asked, key, version, said, shares)
         except ApiError as error:
             refused = errors.translated(error)
             failed.append(line | {"Code": refused.s3_code, "Message": refused.message})

@@ -21,6 +21,7 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -33,7 +34,7 @@ from nubelet.kernel.errors import ApiError
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import Call, header, is_true, pieces
-from nubelet.object_store.features import symlinks
+from nubelet.object_store.features import history, symlinks
 from nubelet.object_store.features.version_names import hidden
 from nubelet.object_store.s3 import digits, etags, garbage, names, rules, versions
 from nubelet.object_store.s3.asked import Asked
@@ -247,7 +248,7 @@ def forget(asked: Asked, upload_id: str) -> None:
 def remove_sent(asked: Asked, upload_id: str) -> None:
     """Delete at once all that was sent for an upload that nobody completes any more. What the key
     is made of stays: releases before 2027 did not note that they were completing an upload."""
-    used = in_use(asked)
+    used = in_use(asked, {upload_id})
     remove(asked, [name for name in bytes_of(asked, upload_id) if name not in used])
     remove(asked, [each["name"] for each in _listed(asked, f"{_SENT}{upload_id}/")])
 
@@ -331,13 +332,15 @@ def remove(asked: Asked, found: Iterable[str]) -> None:
 
 @contextmanager
 def losing(
-    asked: Asked, key: str, version: str, found: Sequence[str], *, is_alone: bool = False
+    asked: Asked, key: str, version: str, found: Sequence[str], shares: Shares | None = None
 ) -> Iterator[None]:
     """A change after which a key does not name these parts any more: they go with it, sooner or
-    later (garbage.py). is_alone: it is known that nothing else names them."""
+    later (garbage.py). shares: where several versions of keys go one after another."""
     if not found:
         yield
         return
+    at, ids = replace(asked, key=key), _ids(found)
+    is_alone = shares is not None and shares.are_alone(at, ids)
     path = ObjectPath(asked.account, asked.bucket, key)
     intent = garbage.intend(asked.store, path, version, found)
     try:
@@ -348,10 +351,10 @@ def losing(
         raise
     # Where something newer was stored already, nothing has changed either; and an upload that was
     # completed twice is two versions of the same parts.
-    still = set() if is_alone else in_use(replace(asked, key=key))
+    still = set() if is_alone else in_use(at, ids)
     remove(asked, [each for each in found if each not in still])
     if not is_alone:
-        _note_left(asked, key, _ids(found), _ids(still))
+        _note_left(asked, key, ids, _ids(still))
     garbage.forget(asked.store, intent)
 
 
@@ -370,12 +373,13 @@ def _is_left(asked: Asked, key: str, upload_id: str) -> bool:
     return found is not None and header(found, MADE_BY) == upload_id
 
 
-def in_use(asked: Asked) -> set[str]:
-    """The parts that the key names, now, in one of its versions or where old ones are moved to."""
+def in_use(asked: Asked, ids: Collection[str] = ()) -> set[str]:
+    """The parts that the key names, now, in one of its versions or where old ones are moved to; all
+    of those that were sent for these uploads (none given: for any)."""
     used = set(_named(asked, {})[1])
     if versions.state(asked.store, asked.account, asked.bucket):
         for version in versions.of_key(asked.store, asked.path):
-            if not version.is_marker:
+            if version.may_name(ids):
                 used.update(_named(asked, {"version-id": version.id})[1])
     start = f"/{names.parts_of(asked.bucket)}/"
     archived = garbage.named_by_archived(asked.store, asked.path)
@@ -383,43 +387,36 @@ def in_use(asked: Asked) -> set[str]:
 
 
 class Shares:
-    """Which uploads the versions of a key are made by. Those of one upload can be made of the same
-    parts (it was completed twice), others cannot."""
+    """Which uploads the versions of keys are made by, as they are when a key is asked about first.
+    Those of one upload can be made of the same parts (it was completed twice), others cannot."""
 
     def __init__(self) -> None:
-        self.versions: dict[str, int] = {}  # upload -> how many
-        self.is_known = True  # of all that is made of parts it is known which upload made it
+        self._of_key: dict[str, Counter[str]] = {}
 
-    def is_alone(self, asked: Asked, found: Response | None) -> bool:
-        """Is the version that a HEAD is about surely the only one that is made of its parts?"""
-        upload_id = (header(found, MADE_BY) if found is not None else "") or ""
-        if not self.is_known or self.versions.get(upload_id) != 1:
+    def are_alone(self, asked: Asked, ids: Collection[str]) -> bool:
+        """Is one version of the key surely the only thing that is made of the parts of these
+        uploads?"""
+        counted = self._of_key.get(asked.key)
+        if counted is None:
+            counted = self._of_key[asked.key] = _uploads_of(asked)
+        if counted[""] or any(counted[each] != 1 for each in ids):
             return False
-        # While the upload is not forgotten, it can be completed once more.
-        return _head(asked, marker(asked.key, upload_id)) is None
+        # While an upload is not forgotten, it can be completed once more.
+        return all(_head(asked, marker(asked.key, each)) is None for each in ids)
 
 
-def shares(asked: Asked) -> Shares:
-    """By which uploads the versions of the key are made, and what its name holds: one look at each
-    of them."""
-    found = Shares()
-    is_own = versions.under_name(asked.store, asked.path) == versions.NULL
-    looks: list[dict[str, str]] = [{}] if is_own else []
+def _uploads_of(asked: Asked) -> Counter[str]:
+    """How many versions of the key, and what its name holds, are made by which uploads; empty: of
+    so many that is not known."""
     there = versions.of_key(asked.store, asked.path)
-    looks += [{"version-id": version.id} for version in there if not version.is_marker]
-    for query in looks:
-        try:
-            head = asked.look(query)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            continue
-        if not is_true(header(head, "X-Static-Large-Object")):
-            continue
-        upload_id = header(head, MADE_BY) or ""
-        found.versions[upload_id] = found.versions.get(upload_id, 0) + 1
-        found.is_known = found.is_known and bool(upload_id)
-    return found
+    counted = Counter(each.upload for each in there if each.is_large)
+    if history.location(asked.bucket_info()):
+        counted[""] += 1  # old objects are moved elsewhere
+    if versions.under_name(asked.store, asked.path) == versions.NULL:
+        head = asked.look()
+        if is_true(header(head, "X-Static-Large-Object")):
+            counted[header(head, MADE_BY) or ""] += 1
+    return counted
 
 
 def remove_all(asked: Asked) -> None:

@@ -21,10 +21,18 @@ from nubelet.object_store.s3.versions import NULL, Version
 from nubelet.object_store.storage import OVERRIDE_ETAG, timestamps
 from nubelet.object_store.storage.timestamps import Timestamp
 
+_FEW = 10
 
-def remove(asked: Asked, key: str, version: str, said: Mapping[str, str]) -> dict[str, str]:
+
+def remove(
+    asked: Asked,
+    key: str,
+    version: str,
+    said: Mapping[str, str],
+    shares: parts.Shares | None = None,
+) -> dict[str, str]:
     """Delete a key or a version of it, with its parts, if what is `said` of the key holds; headers
-    that tell of it."""
+    that tell of it. shares: where several are deleted one after another."""
     at = replace(asked, key=key, query={"versionId": version} if version else {})
     seen = preconditions.check(at, said)
     if not version:
@@ -37,7 +45,7 @@ def remove(asked: Asked, key: str, version: str, said: Mapping[str, str]) -> dic
     try:
         found = versions.resolve(at.store, at.path, version)
         if state:
-            return told | remove_version(at, found)
+            return told | remove_version(at, found, shares=shares)
         # Where versions were never kept there is the null version, and no other.
         return told | (_plain(at, seen, moves=True) if found == NULL else {})
     except ApiError as error:
@@ -65,13 +73,17 @@ def _delete(at: Asked, seen: Timestamp | None, *, moves: bool = True) -> dict[st
 
 
 def remove_version(
-    at: Asked, version: str, *, unless_current: bool = False, is_alone: bool = False
+    at: Asked,
+    version: str,
+    *,
+    unless_current: bool = False,
+    shares: parts.Shares | None = None,
 ) -> dict[str, str]:
     """Delete a version (as the store calls it) for good, with its parts; raises AccessDenied where
-    it is locked, PreconditionFailed where it has become the current one. is_alone: it is known that
-    nothing else is made of its parts (parts.shares)."""
+    it is locked, PreconditionFailed where it has become the current one. shares: where
+    several are deleted one after another."""
     record = locks.release(at, version)
-    told = _version(at, version, unless_current, is_alone)
+    told = _version(at, version, unless_current, shares)
     if record is not None:
         object_lock.forget(at.store, record)
     return told
@@ -176,7 +188,9 @@ def _suspended(at: Asked, seen: Timestamp | None, *, takes: bool) -> dict[str, s
     return headers_of(Version(now, is_null=True, is_marker=True))
 
 
-def _version(at: Asked, version: str, unless_current: bool, is_alone: bool) -> dict[str, str]:
+def _version(
+    at: Asked, version: str, unless_current: bool, shares: parts.Shares | None
+) -> dict[str, str]:
     """Delete one version for good. The one before it becomes the current one first, so that there
     is no time at which there is none."""
     there, since = versions.named(at.store, at.path)
@@ -194,14 +208,16 @@ def _version(at: Asked, version: str, unless_current: bool, is_alone: bool) -> d
     if version == NULL:
         remove_nulls(at, then)  # copies of it that a write left which was broken off
     else:
-        is_marker = _drop(at, version, is_alone=is_alone) or is_marker
+        is_marker = _drop(at, version, shares) or is_marker
     return {"x-amz-delete-marker": "true"} if is_marker else {}
 
 
 def _restore(at: Asked, version: str, there: str | None, then: Timestamp) -> bool:
     """Let the key's name lead to the version before this one; False if none is to be seen."""
-    for each in versions.of_key(at.store, at.path):
-        if each.is_null if version == NULL else each.id >= version:
+    # The one before is nearly always the first that is found.
+    before = "" if version == NULL else version
+    for each in versions.of_key(at.store, at.path, _FEW, before=before):
+        if version == NULL and each.is_null:
             continue
         if each.is_marker:
             return False
@@ -237,7 +253,7 @@ def _empty_name(at: Asked, there: str, then: Timestamp, taken: Timestamp | None 
     return True
 
 
-def _drop(at: Asked, version: str, *, is_alone: bool = False) -> bool:
+def _drop(at: Asked, version: str, shares: parts.Shares | None = None) -> bool:
     """Remove a hidden version that no name leads to, with its parts: was it a delete marker?"""
     place = versions.place(at.path, version)
     found = parts.decided(at.call("HEAD").at(place))
@@ -250,7 +266,7 @@ def _drop(at: Asked, version: str, *, is_alone: bool = False) -> bool:
         return False
     query = {"version-id": version}
     lost = [] if is_marker else parts.behind(at, query)
-    with parts.losing(at, at.key, version, lost, is_alone=is_alone):
+    with parts.losing(at, at.key, version, lost, shares):
         call = parts.decided(at.call("DELETE").at(place))
         call.reserved = True
         at.ask(call)

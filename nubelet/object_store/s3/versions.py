@@ -13,18 +13,20 @@ Reference: Amazon S3 User Guide, "Retaining multiple versions of objects with S3
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from nubelet.object_store.features import symlinks
 from nubelet.object_store.features.version_names import (
     DELETE_MARKER,
     ENABLED,
+    IS_LARGE,
     IS_NULL,
     hidden,
     is_id,
     object_name,
     prefix_of,
+    upload_of,
     version_id,
 )
 from nubelet.object_store.s3.errors import S3Error
@@ -37,11 +39,19 @@ _OF_NOTHING = "0000000000.00000"
 
 
 class Version(NamedTuple):
-    """A version of the hidden container: its id there, and what it is."""
+    """A version of the hidden container: its id there, and what it is. upload: where it is made of
+    parts, the upload that made it; empty where that is not told."""
 
     id: str
     is_null: bool
     is_marker: bool
+    is_large: bool = False
+    upload: str = ""
+
+    def may_name(self, ids: Collection[str]) -> bool:
+        """Can it be made of parts that were sent for these uploads (none given: for any)? Of most
+        a listing tells that they are not, so they need not be read."""
+        return self.is_large and (not ids or not self.upload or self.upload in ids)
 
 
 def state(store: Storage, account: str, bucket: str) -> str:
@@ -52,9 +62,11 @@ def state(store: Storage, account: str, bucket: str) -> str:
         return ""
 
 
-def of_key(store: Storage, path: ObjectPath, page: int = _PAGE) -> Iterator[Version]:
-    """The hidden versions of a key, the newest first."""
-    container, marker = hidden(path.container), ""
+def of_key(
+    store: Storage, path: ObjectPath, page: int = _PAGE, *, before: str = ""
+) -> Iterator[Version]:
+    """The hidden versions of a key, the newest first; or those that are older than one."""
+    container, marker = hidden(path.container), object_name(path.object, before) if before else ""
     while True:
         listing = Listing(limit=page, prefix=prefix_of(path.object), marker=marker, reserved=True)
         try:
@@ -67,6 +79,8 @@ def of_key(store: Storage, path: ObjectPath, page: int = _PAGE) -> Iterator[Vers
                     version_id(entry.name),
                     IS_NULL in entry.etag,
                     entry.content_type == DELETE_MARKER,
+                    IS_LARGE in entry.etag,
+                    upload_of(entry.etag),
                 )
         if len(found) < page:
             return
