@@ -63,11 +63,15 @@ def test_days_do_not_begin_again_with_a_change_of_tags(
     assert [api.body(f"/{BUCKET}/{key}") for key in ("k", "same", "young")] == [None, None, b"new"]
 
 
-def test_young_keys_are_not_looked_at_in_a_young_bucket(
+def test_young_keys_are_not_looked_at_whatever_the_age_of_their_bucket(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old(api, monkeypatch, "k", days=0)
+    old(api, monkeypatch, "old", "tagged")
     configure(api, EXPIRE)
+    objects.update_tags(ask(api, "PUT", "tagged", TAGGING))
+    for key in ("young", "young and tagged"):
+        objects.put(ask(api, "PUT", key, b"new"))
+    objects.update_tags(ask(api, "PUT", "young and tagged", TAGGING))
     opened, open_object = [], api.store.open_object
 
     def counted(path: ObjectPath, *what: Any, **how: Any) -> Any:
@@ -76,7 +80,8 @@ def test_young_keys_are_not_looked_at_in_a_young_bucket(
 
     monkeypatch.setattr(api.store, "open_object", counted)
     apply(api, days=0)
-    assert [path for path in opened if path.container == BUCKET] == []
+    assert {path.object for path in opened if path.container == BUCKET} == {"old", "tagged"}
+    assert [api.body(f"/{BUCKET}/{key}") for key in ("old", "tagged")] == [None, None]
 
 
 @pytest.mark.parametrize("error", [ApiError("Devices do not answer.", status=503), ValueError("x")])

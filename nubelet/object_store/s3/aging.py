@@ -54,7 +54,6 @@ from nubelet.object_store.storage import (
     Listing,
     Missing,
     ObjectEntry,
-    ObjectPath,
     Outdated,
     Storage,
     timestamps,
@@ -155,7 +154,8 @@ def _pages(store: Storage, account: str, container: str, prefix: str) -> Iterato
     """What a container holds, page by page; nothing where it is not there."""
     marker = ""
     while True:
-        listing = Listing(limit=_PAGE, prefix=prefix, marker=marker, reserved=True)
+        # Days go on whatever was POSTed since.
+        listing = Listing(limit=_PAGE, prefix=prefix, marker=marker, reserved=True, written=True)
         try:
             found = store.list_objects(account, container, listing)
         except Missing:
@@ -198,8 +198,6 @@ class _Bucket:
         self._store, self._account, self._bucket = store, account, bucket
         self._token, self._rules, self._now = token, rules, now
         self._failures = failures
-        info = store.container(account, bucket, totals=False)
-        self._since, self._policy = timestamps.seconds(info.created_at), info.policy
 
     # --- Keys ---------------------------------------------------------------------------------
 
@@ -208,36 +206,12 @@ class _Bucket:
         rules = [rule for rule in self._rules if rule.days or rule.date is not None]
         for entry in self._listed(self._bucket, rules, ""):
             linked = entry.etag.rpartition(LINKED)[2] if LINKED in entry.etag else ""
-            if is_id(linked):
-                since, earliest = timestamps.seconds(linked), False
-            else:
-                # Listings tell of the last change of tags or metadata; a key may be older, but not
-                # older than its bucket.
-                since, earliest = self._since, True
-            if not self._is_about(rules, entry.name, since):
-                continue
-            changed = timestamps.seconds(entry.timestamp)
-            if earliest and not self._is_about(rules, entry.name, changed):
-                self._try(lambda name=entry.name: self._expire_if_old(name, rules))  # type: ignore[misc]
-            else:
+            since = timestamps.seconds(linked if is_id(linked) else entry.timestamp)
+            if self._is_about(rules, entry.name, since):
                 self._try(lambda name=entry.name: self._expire(name, rules))  # type: ignore[misc]
 
     def _is_about(self, rules: Sequence[Rule], key: str, since: float) -> bool:
         return any(key.startswith(each.prefix) for each in self._due(rules, since))
-
-    def _expire_if_old(self, key: str, rules: Sequence[Rule]) -> None:
-        """Let a key expire if it was made long enough ago: most were not, so one replica is asked
-        before the key is looked at well."""
-        try:
-            opened = self._store.open_object(
-                ObjectPath(self._account, self._bucket, key), self._policy
-            )
-        except Missing:
-            return
-        opened.close()
-        made = timestamps.seconds(opened.metadata["x-backend-data-timestamp"])
-        if self._is_about(rules, key, made):
-            self._expire(key, rules)
 
     def _expire(self, key: str, rules: Sequence[Rule]) -> None:
         at = self._at(key)

@@ -178,7 +178,8 @@ class Listing:
     `marker` and `end_marker` are excluded. With a `delimiter`, names that have it after the
     prefix are rolled up into one `Subdirectory`. `path`: only what lies directly in that pseudo
     folder (None: everywhere). `reserved`: names that begin with NUL too. `above`, `up_to`: only
-    names after the one, and up to and with the other.
+    names after the one, and up to and with the other. `written`: objects tell when their data was
+    written, not when their last POST was.
     """
 
     limit: int = 10_000
@@ -191,6 +192,7 @@ class Listing:
     reserved: bool = False
     above: str = ""
     up_to: str = ""
+    written: bool = False
 
 
 class ContainerEntry(NamedTuple):
@@ -204,7 +206,7 @@ class ContainerEntry(NamedTuple):
 
 
 class ObjectEntry(NamedTuple):
-    """An object in its container's listing. `timestamp`: of its data or of its last POST."""
+    """An object in its container's listing. `timestamp`: of its last POST, or of its data."""
 
     name: str
     timestamp: Timestamp

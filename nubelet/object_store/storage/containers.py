@@ -270,6 +270,7 @@ CREATE TABLE IF NOT EXISTS incoming_sync (remote_id TEXT PRIMARY KEY, sync_point
     def entries(self, listing: Listing) -> list[ObjectEntry | Subdirectory]:
         """A page of its listing; raises Missing."""
         self.info()
+        moment = "timestamp" if listing.written else "meta_timestamp"
         with self.read() as db:
 
             def fetch(
@@ -282,7 +283,7 @@ CREATE TABLE IF NOT EXISTS incoming_sync (remote_id TEXT PRIMARY KEY, sync_point
             ) -> Iterable[Any]:
                 sql, bound = conditions(low, or_low, high, or_high)
                 return db.execute(
-                    "SELECT name, meta_timestamp, size, content_type, etag "  # noqa: S608
+                    f"SELECT name, {moment}, size, content_type, etag "  # noqa: S608
                     f"FROM object WHERE deleted = 0{sql} "
                     f"ORDER BY name {'DESC' if down else ''} LIMIT ?",
                     (*bound, limit),
