@@ -197,3 +197,106 @@ def test_parts_that_a_killed_change_was_about_to_lose_stay_where_they_were_moved
     sweep(api)
     [moved] = api.store.list_objects("AUTH_p", "archive", Listing())
     assert api.body(f"/archive/{moved.name}") == b"aaaaaaabbbbb"
+
+
+def archived(api: Api) -> list[str]:
+    """What is in the container that old objects are moved to, but for notes of deletes."""
+    found = api.store.list_objects("AUTH_p", "archive", Listing())
+    return [each.name for each in found if each.content_type != DELETE_MARKER]
+
+
+def sweep_archived(api: Api) -> None:
+    garbage.sweep_archived_until(api.store, timestamps.seconds(timestamps.now()) + 60)
+
+
+@pytest.mark.parametrize("style", ["x_versions_location", "x_history_location"])
+def test_parts_go_when_what_was_moved_is_deleted(api: Api, style: str) -> None:
+    api("PUT", "/archive")
+    api("PUT", f"/{BUCKET}", **{style: "archive"})
+    complete(api, begin(api))
+    complete(api, begin(api))
+    objects.put(ask(api, "PUT", "k", b"new"))
+    sweep(api)
+    sweep_archived(api)
+    assert len(kept(api)) == 4
+    first, second = archived(api)
+    api("DELETE", f"/archive/{first}")
+    sweep_archived(api)
+    assert len(kept(api)) == 2
+    assert api.body(f"/archive/{second}") == b"aaaaaaabbbbb"
+    api("PUT", f"/archive/{second}", b"something else")
+    sweep_archived(api)
+    assert kept(api) == []
+    assert body(api) == b"new"
+
+
+def test_parts_of_what_is_moved_just_now_stay(api: Api) -> None:
+    api("PUT", "/archive")
+    api("PUT", f"/{BUCKET}", x_history_location="archive")
+    complete(api, begin(api))
+    objects.put(ask(api, "PUT", "k", b"new"))
+    sweep(api)
+    [moved] = archived(api)
+    api("DELETE", f"/archive/{moved}")
+    garbage.sweep_archived_until(api.store, timestamps.seconds(timestamps.now()) - 60)
+    assert len(kept(api)) == 2
+    sweep_archived(api)
+    assert kept(api) == []
+
+
+def test_parts_of_what_was_brought_back_stay(api: Api) -> None:
+    api("PUT", "/archive")
+    api("PUT", f"/{BUCKET}", x_versions_location="archive")
+    complete(api, begin(api))
+    for _each in range(2):
+        objects.put(ask(api, "PUT", "k", b"new"))
+        objects.delete(ask(api, "DELETE", "k"))
+        sweep_archived(api)
+    assert archived(api) == []
+    assert body(api) == b"aaaaaaabbbbb"
+    objects.put(ask(api, "PUT", "k", b"new"))
+    [moved] = archived(api)
+    sweep_archived(api)
+    assert api.body(f"/archive/{moved}") == b"aaaaaaabbbbb"
+
+
+def test_parts_of_what_is_in_a_container_that_was_used_before_stay(api: Api) -> None:
+    """The bucket moves old objects elsewhere by now."""
+    api("PUT", "/archive")
+    api("PUT", "/newer")
+    api("PUT", f"/{BUCKET}", x_versions_location="archive")
+    complete(api, begin(api))
+    objects.put(ask(api, "PUT", "k", b"new"))
+    objects.delete(ask(api, "DELETE", "k"))  # it is brought back
+    objects.put(ask(api, "PUT", "k", b"new"))
+    api("POST", f"/{BUCKET}", x_versions_location="newer")
+    objects.put(ask(api, "PUT", "k", b"newer"))
+    sweep_archived(api)
+    [moved] = archived(api)
+    assert api.body(f"/archive/{moved}") == b"aaaaaaabbbbb"
+
+
+@pytest.mark.parametrize("how", ["moved on", "a version"])
+def test_parts_stay_as_long_as_what_was_moved_is_kept_elsewhere(api: Api, how: str) -> None:
+    api("PUT", "/attic")
+    headers = {"x_history_location": "attic"} if how == "moved on" else {"x_versions_enabled": "on"}
+    api("PUT", "/archive", **headers)
+    api("PUT", f"/{BUCKET}", x_history_location="archive")
+    complete(api, begin(api))
+    objects.put(ask(api, "PUT", "k", b"new"))
+    sweep(api)
+    [moved] = archived(api)
+    api("DELETE", f"/archive/{moved}")
+    sweep_archived(api)
+    assert archived(api) == []
+    assert len(kept(api)) == 2
+    if how == "moved on":
+        found = api.store.list_objects("AUTH_p", "attic", Listing())
+        for each in found:
+            api("DELETE", f"/attic/{each.name}")
+    else:
+        path = ObjectPath("AUTH_p", "archive", moved)
+        for version in list(versions.of_key(api.store, path)):
+            api("DELETE", f"/archive/{moved}", query=f"version-id={version.id}")
+    sweep_archived(api)
+    assert kept(api) == []

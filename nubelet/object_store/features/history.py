@@ -18,6 +18,7 @@ from nubelet.kernel.errors import ApiError, BadRequest, PreconditionFailed
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects
 from nubelet.object_store.call import Call, Proceed, header, pieces
+from nubelet.object_store.features import archived_parts
 from nubelet.object_store.features.version_names import DELETE_MARKER, ENABLED
 from nubelet.object_store.storage import (
     ContainerInfo,
@@ -125,7 +126,12 @@ def _move(call: Call, proceed: Proceed, container: str) -> None:
         if error.status == 404:
             return
         raise
-    _copy(call, proceed, found, ObjectPath(call.account, container, _name(call, _stamp(found))))
+    to = ObjectPath(call.account, container, _name(call, _stamp(found)))
+    if upload_id := header(found, archived_parts.MADE_BY):
+        manifest = b"".join(pieces(found))
+        archived_parts.note(call.store, call.path, upload_id, manifest, to)
+        found.body = manifest
+    _copy(call, proceed, found, to)
 
 
 def _stamp(found: Response) -> str:

@@ -6,6 +6,10 @@ key does not name any more are deleted, the others stay. When an upload is over,
 that was sent for it and is not in the key, so that nobody waits until it is deleted, and for parts
 that somebody still stores who saw the upload before: whatever it has by then.
 
+Where old objects are moved to a container of the user's own, notes of that
+(features/archived_parts.py) tell which parts may be nobody's: `object-store-archived-parts` looks
+once an hour.
+
 Intents are objects of an account of their own, which no client can name.
 """
 
@@ -20,7 +24,7 @@ from typing import Any
 from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.errors import ApiError
 from nubelet.kernel.reconcile import Reconciler
-from nubelet.object_store.features import history
+from nubelet.object_store.features import archived_parts, history
 from nubelet.object_store.features.version_names import hidden, object_name
 from nubelet.object_store.s3 import names, versions
 from nubelet.object_store.storage import (
@@ -102,6 +106,39 @@ def sweep_until(store: Storage, end: float) -> None:
                 failure = failure or error
     if failure is not None:
         raise failure
+
+
+def sweep_archived(cloud: Cloud) -> None:
+    """Delete the parts of what was deleted where old objects are moved to."""
+    sweep_archived_until(cloud.get(Storage), times.seconds(times.now()) - _GRACE_SECONDS)  # type: ignore[type-abstract]
+
+
+def sweep_archived_until(store: Storage, end: float) -> None:
+    """The same of what was moved before `end` (seconds since 1970). Raises the first of what the
+    store could not do, after everything else was done."""
+    failure: ApiError | None = None
+    for upload_id, notes in archived_parts.noted(store, end):
+        try:
+            _lose_archived(store, upload_id, notes)
+        except ApiError as error:
+            failure = failure or error
+    if failure is not None:
+        raise failure
+
+
+def _lose_archived(store: Storage, upload_id: str, notes: Sequence[archived_parts.Note]) -> None:
+    """Forget the moves whose objects are gone; their parts go unless something names them."""
+    there = {note.at: _still(store, note.at, "", {upload_id}) for note in notes}
+    gone = [note for note in notes if there[note.at].isdisjoint(note.names)]
+    lost = {name for note in gone for name in note.names}.difference(*there.values())
+    if lost:
+        key = gone[0].key
+        start = f"/{names.parts_of(key.container)}/"
+        own = [name.removeprefix(start) for name in lost if name.startswith(start)]
+        with suppress(Missing):
+            _finish(store, {"path": key, "version": "", "parts": own})
+    for note in gone:
+        archived_parts.forget(store, note)
 
 
 def _finish(store: Storage, intended: dict[str, Any]) -> None:
@@ -195,4 +232,7 @@ def _policy(store: Storage, account: str, container: str) -> int:
     return store.container(account, container).policy
 
 
-RECONCILERS = (Reconciler("object-store-garbage", 300.0, sweep),)
+RECONCILERS = (
+    Reconciler("object-store-garbage", 300.0, sweep),
+    Reconciler("object-store-archived-parts", 3600.0, sweep_archived),
+)

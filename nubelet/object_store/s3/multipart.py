@@ -24,6 +24,7 @@ from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import Call, header
 from nubelet.object_store.features import history, object_lock, slo, version_names
+from nubelet.object_store.features.archived_parts import MADE_BY
 from nubelet.object_store.features.customer_keys import OF_PARTS
 from nubelet.object_store.s3 import (
     access,
@@ -369,7 +370,7 @@ def _completed(
             if error.status >= 500:  # it may be there, whatever does not answer now
                 raise
             continue
-        is_of_it = header(found, parts.MADE_BY) == asked.query["uploadId"]
+        is_of_it = header(found, MADE_BY) == asked.query["uploadId"]
         if is_of_it and etags.etag_of(found) == f'"{etag}"':
             answer = _answer(asked, etag, header(found, checksums.STORED))
             answer.headers |= objects.version_header(found)
@@ -463,7 +464,7 @@ def _headers(begun: Response, etag: str, upload_id: str) -> dict[str, str]:
         if name.lower().startswith(("x-object-meta-", "x-object-transient-sysmeta-s3-"))
         or name.lower() in (*objects.KEPT, "content-encoding")
     }
-    made = {etags.ETAG: etag, parts.MADE_BY: upload_id}
+    made = {etags.ETAG: etag, MADE_BY: upload_id}
     return found | {"content-type": begun.content_type or ""} | made
 
 

@@ -35,14 +35,13 @@ from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import Call, header, is_true, pieces
 from nubelet.object_store.features import history, symlinks
+from nubelet.object_store.features.archived_parts import MADE_BY
 from nubelet.object_store.features.version_names import hidden
 from nubelet.object_store.s3 import digits, etags, garbage, names, rules, versions
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import OVERRIDE_ETAG, ContainerInfo, ObjectPath
 
-# Of a key: the id of the upload that made it. Not copied.
-MADE_BY = "x-object-sysmeta-slo-s3-upload"
 _ID = re.compile(r"[0-9a-f]{32}")
 UPLOADS, _PARTS, _SENT, _LEFT = "uploads/", "parts/", "sent/", "left/"
 _PAGE = 10_000
