@@ -53,6 +53,7 @@ class NodeProcess:
     ) -> None:
         self.folder, self.ip, self.port = folder, ip, port
         self._cluster, self._namespace = cluster, namespace
+        self.log_level = "info"
         self.process: subprocess.Popen[bytes] | None = None
         self.log = folder.with_suffix(".log")
 
@@ -85,7 +86,7 @@ class NodeProcess:
         enter = ["ip", "netns", "exec", self._namespace] if self._namespace else []
         words = [word for name in only for word in ("--only", name)]
         words += ["--cluster", str(self._cluster), "--devices", str(self.folder)]
-        words += ["--ip", self.ip, "--port", str(self.port)]
+        words += ["--ip", self.ip, "--port", str(self.port), "--log-level", self.log_level]
         return [*enter, sys.executable, "-m", "nubelet", "object-node", *words]
 
     def kill(self, number: int = signal.SIGKILL) -> None:

@@ -33,8 +33,21 @@ import click
     help="Be only this part: server, or the name of a daemon. May be given again.",
 )
 @click.option("--once", is_flag=True, help="One pass of each daemon, without a server.")
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="debug: each call, with the id of the client's request that it is for.",
+)
 def object_node_command(
-    cluster: Path, devices: Path, ip: str, port: int, only: tuple[str, ...], once: bool
+    cluster: Path,
+    devices: Path,
+    ip: str,
+    port: int,
+    only: tuple[str, ...],
+    once: bool,
+    log_level: str,
 ) -> None:
     """Run a storage node of an object storage cluster until SIGTERM."""
     from nubelet.kernel import log
@@ -42,7 +55,7 @@ def object_node_command(
     from nubelet.object_store.cluster.running import run
     from nubelet.object_store.ring import RingFileError
 
-    log.setup(level="info", form="text")
+    log.setup(level=log_level, form="text")
     try:
         run(cluster, devices, ip, port, only=frozenset(only), once=once)
     except (ConfigurationError, RingFileError, ValueError) as error:

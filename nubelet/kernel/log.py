@@ -48,6 +48,11 @@ def bound(*, request_id: str = "", operation_id: str = "") -> Iterator[None]:
         _operation_id.reset(tokens[1])
 
 
+def request_id() -> str:
+    """The id of the request that this thread works for; empty where it works for none."""
+    return _request_id.get()
+
+
 # What _SECRET finds contains one of the first and an end like the second: to look for them costs
 # a fiftieth of the expression.
 _HINTS = ("passw", "adminpass", "secret", "_key", "apikey", "token", "authorization")

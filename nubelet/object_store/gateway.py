@@ -19,6 +19,7 @@ from nubelet.kernel.errors import (
 )
 from nubelet.kernel.http.dialects import Dialect
 from nubelet.kernel.http.messages import Request, Response
+from nubelet.kernel.log import bound
 from nubelet.object_store import limits, pipeline
 from nubelet.object_store.call import Call
 from nubelet.object_store.features.refusals import error_page, refusal
@@ -48,11 +49,12 @@ def serve(ctx: Context, request: Request) -> Response:
     trans_id = _trans_id(ctx)
     if request.base in ROOT_PATHS:
         request = _at_root(request)
-    try:
-        call = _call(ctx, request)
-        response = pipeline.serve(call)
-    except ApiError as error:
-        response = refusal(error)
+    with bound(request_id=trans_id):  # what the client is told is what the log knows
+        try:
+            call = _call(ctx, request)
+            response = pipeline.serve(call)
+        except ApiError as error:
+            response = refusal(error)
     headers = response.headers
     for name in [name for name in headers if name.lower().startswith(_INNER)]:
         del headers[name]

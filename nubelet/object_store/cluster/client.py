@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import logging
 import socket
 import threading
 import time
@@ -19,10 +20,12 @@ import msgspec
 
 from nubelet.decoding import prepared
 from nubelet.kernel.errors import BadRequest
+from nubelet.kernel.log import request_id
 from nubelet.object_store.cluster import wire
 from nubelet.object_store.cluster.configuration import Timing
 from nubelet.object_store.cluster.wire import NodeFailed
 
+log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 _IDLE_SECONDS = 20.0
 _READ_BYTES = 1 << 18
@@ -62,9 +65,11 @@ class Client:
                 exchange.close()
         raise NodeFailed("unreachable")
 
-    def shun(self, address: Address) -> None:
+    def shun(self, address: Address, cause: Exception) -> None:
         """Ask this node last for a while, and by a new connection: on those that are kept one would
         wait for nothing once more."""
+        if not self.is_shunned(address):
+            log.warning("the node %s:%d is asked last for a while: %s", *address, cause)
         self._shunned[address] = time.monotonic() + self.timing.shun_seconds
         with self._lock:
             kept = self._idle.pop(address, [])
@@ -88,7 +93,7 @@ class Client:
         try:
             made = socket.create_connection(address, self.timing.connect_seconds)
         except OSError as error:
-            self.shun(address)
+            self.shun(address, error)
             raise NodeFailed(f"{address[0]}:{address[1]}: {error}") from error
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made, False
@@ -145,11 +150,14 @@ class Exchange:
         self._left = 0
         self._keeps = True
         self.answer = b""
+        self._began = time.perf_counter()
+        self._outcome = "was cut off"  # for the log
 
     def send_head(self, length: int | None, *, expects: bool = False) -> None:
         """Begin: `length` of the body, None for one that is streamed; `expects`: the node shall
         say first whether it wants the body (`may_send`)."""
         headers = wire.signed(self._client.key, self._name, self._arguments)
+        headers[wire.REQUEST] = request_id()
         lines = [
             f"POST {wire.PATH}{self._name} HTTP/1.1",
             f"host: {self.address[0]}:{self.address[1]}",
@@ -208,6 +216,8 @@ class Exchange:
 
     def close(self) -> None:
         """Keep the connection for another call, or close it."""
+        if self._outcome and log.isEnabledFor(logging.DEBUG):
+            self._tell()
         if self._whole and not self._buffer:
             self._client.keep(self.address, self._socket)
         else:
@@ -215,6 +225,17 @@ class Exchange:
         self._whole = False
 
     # --- Inside -----------------------------------------------------------------------------
+
+    def _tell(self) -> None:
+        log.debug(
+            "%s %s:%d/%s %s, %.1f ms",
+            self._name,
+            *self.address,
+            getattr(self._arguments, "device", ""),
+            self._outcome,
+            (time.perf_counter() - self._began) * 1000,
+        )
+        self._outcome = ""
 
     def _start(self) -> None:
         status, headers = self._read_head()
@@ -230,6 +251,7 @@ class Exchange:
 
     def _refuse_unless_ok(self, status: int) -> None:
         if status == 200:
+            self._outcome = "is done"
             return
         data = b"".join(self.pieces())
         try:
@@ -240,8 +262,9 @@ class Exchange:
         if not self._keeps:
             self._whole = False
         error = wire.raised(refusal)
+        self._outcome = f"is refused ({type(error).__name__})"
         if isinstance(error, NodeFailed):
-            self._client.shun(self.address)
+            self._client.shun(self.address, error)
         raise error
 
     def _read_head(self) -> tuple[int, dict[str, str]]:
@@ -279,7 +302,8 @@ class Exchange:
 
     def _fail(self, error: OSError) -> None:
         self._whole = False
+        self._outcome = f"failed ({error})"
         if self._reused and not isinstance(error, TimeoutError):
             raise StaleConnection from error
-        self._client.shun(self.address)
+        self._client.shun(self.address, error)
         raise NodeFailed(f"{self.address[0]}:{self.address[1]}: {error}") from error

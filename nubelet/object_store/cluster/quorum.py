@@ -7,6 +7,7 @@ over later. A read takes the first good answer.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from itertools import islice
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from nubelet.kernel.errors import ApiError, InsufficientStorage, ServiceUnavailable
+from nubelet.kernel.log import bound, request_id
 from nubelet.object_store.cluster.client import Client
 from nubelet.object_store.cluster.messages import Peer
 from nubelet.object_store.cluster.wire import NodeFailed
@@ -21,6 +23,7 @@ from nubelet.object_store.ring import Ring
 from nubelet.object_store.storage import Missing, Outdated
 from nubelet.object_store.storage.timestamps import Timestamp
 
+log = logging.getLogger(__name__)
 _Answer = TypeVar("_Answer")
 # What a replica cannot take another device may.
 _REPLACED = (NodeFailed, InsufficientStorage)
@@ -45,6 +48,7 @@ def settle(outcomes: Sequence[Outcome[_Answer]], needed: int) -> list[_Answer]:
     """The good answers, when they are enough; else raises what most of the replicas said."""
     good = [each.answer for each in outcomes if each.error is None]
     if len(good) >= needed:
+        log.debug("%d of %d replicas answered, %d are needed", len(good), len(outcomes), needed)
         return good  # type: ignore[return-value] # no error: an answer
     errors = [each.error for each in outcomes if each.error is not None]
     outdated = [error for error in errors if isinstance(error, Outdated)]
@@ -77,6 +81,13 @@ def with_brought(
 def unavailable(outcomes: Sequence[Outcome[Any]], needed: int) -> ServiceUnavailable:
     """Too few replicas answered."""
     good = sum(each.error is None for each in outcomes)
+    causes = [
+        f"{each.peer.ip}:{each.peer.port}/{each.peer.device}: {each.error}"
+        for each in outcomes
+        if each.error is not None
+    ]
+    told = "%d of %d replicas answered, %d are needed: %s"
+    log.warning(told, good, len(outcomes), needed, "; ".join(causes))
     return ServiceUnavailable(
         f"{good} of {len(outcomes)} replicas answered; {needed} are needed. Please try again."
     )
@@ -121,7 +132,13 @@ class Replicas:
         """Ask all primary devices at once, and handoffs for those that fail. `ask`: with the
         number of the replica."""
         peers = self.peers(ring, part)
-        outcomes = list(self._pool.map(lambda at: attempt(ask, *at), enumerate(peers)))
+        request = request_id()
+
+        def ask_in_pool(at: tuple[int, Peer]) -> Outcome[_Answer]:
+            with bound(request_id=request):
+                return attempt(ask, *at)
+
+        outcomes = list(self._pool.map(ask_in_pool, enumerate(peers)))
         if not stand_in:
             return outcomes
         spare = self.handoffs(ring, part)

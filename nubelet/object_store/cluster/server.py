@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
+import time
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from nubelet.kernel.errors import ApiError, BadRequest
+from nubelet.kernel.log import bound
 from nubelet.object_store.cluster import wire
 
 log = logging.getLogger(__name__)
@@ -23,6 +26,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _MAX_BODY = 64 << 20
 _STALL_SECONDS = 60.0
+_REQUEST = wire.REQUEST.encode()
+_ID = re.compile(rb"[A-Za-z0-9-]{1,80}")
 _LEAVES = ("_merge", "promise")  # ends of the names of calls
 
 
@@ -93,7 +98,7 @@ class Server:
             name, call = self._understand(scope, receive)
             loop = asyncio.get_running_loop()
             pool = self._leaf_pool if name.endswith(_LEAVES) else self._pool
-            answer = await loop.run_in_executor(pool, self._handlers[name], call)
+            answer = await loop.run_in_executor(pool, self._answer, name, call, _request(scope))
         except ApiError as error:
             await _refuse(scope, send, error)
             return
@@ -105,6 +110,13 @@ class Server:
             await self._send_stream(answer, send)
         else:
             await _send(send, 200, wire.encode(answer))
+
+    def _answer(self, name: str, call: Call, request: str) -> Any:
+        began = time.perf_counter()
+        with bound(request_id=request):
+            answer = self._handlers[name](call)
+            log.debug("%s took %.1f ms", name, (time.perf_counter() - began) * 1000)
+        return answer
 
     def _understand(self, scope: Scope, receive: Receive) -> tuple[str, Call]:
         path = scope["path"]
@@ -130,6 +142,12 @@ class Server:
                 break
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
+
+
+def _request(scope: Scope) -> str:
+    """Whose request a call is for, as the caller says: a text for the log."""
+    said = next((value for name, value in scope["headers"] if name == _REQUEST), b"")
+    return said.decode() if _ID.fullmatch(said) else ""
 
 
 async def _refuse(scope: Scope, send: Send, error: Exception) -> None:

@@ -4,6 +4,7 @@
     x-nubelet-call: base64 of the JSON of the call's arguments
     x-nubelet-time: seconds since 1970
     x-nubelet-mac: HMAC-SHA256 of version, call, time and arguments with the cluster's key
+    x-nubelet-request: id of the client's request that this is for, for the log; not signed
 
     200, body: JSON of the answer, or the bytes of an object with the answer in x-nubelet-answer
     4xx/5xx, body: JSON of a `Refusal`
@@ -47,6 +48,7 @@ from nubelet.object_store.storage import Missing, NotEmpty, Outdated
 VERSION = 1
 PATH = "/storage/1/"
 CLOCK_SECONDS = 300
+REQUEST = "x-nubelet-request"
 _LENGTH = struct.Struct(">I")
 _Value = TypeVar("_Value")
 
