@@ -22,6 +22,11 @@ from nubelet.object_store.storage import ObjectPath
 MAX_DEPTH = 10
 
 
+class SegmentRefused(Conflict):
+    """Who asks may not read a segment. Swift's API tells that as of any that cannot be read: as 409
+    where the large object is read, in the list of what is wrong (400) where a manifest is sent."""
+
+
 @dataclass(slots=True)
 class Segment:
     """A part: of another object (from `start`, `size` bytes), or bytes of the manifest itself.
@@ -148,7 +153,8 @@ def _begun(body: Iterator[bytes]) -> Iterator[bytes]:
     try:
         first = next(body, b"")
     except ApiError as error:
-        raise Conflict(error.message) from None
+        kind = SegmentRefused if error.status == 403 else Conflict
+        raise kind(error.message) from None
 
     def rest() -> Iterator[bytes]:
         yield first

@@ -31,6 +31,7 @@ from nubelet.object_store.features import (
     symlinks,
     versions,
 )
+from nubelet.object_store.features.segments import SegmentRefused
 from nubelet.object_store.features.version_names import DELETE_MARKER
 from nubelet.object_store.s3 import customer_keys, names, owners, rules
 from nubelet.object_store.s3.bodies import Upload
@@ -169,6 +170,8 @@ class Asked:
 
     def refusal(self, call: Call, error: ApiError) -> ApiError:
         """An error of the store in S3's words, which tell a missing bucket from a missing key."""
+        if isinstance(error, SegmentRefused):
+            return S3Error("AccessDenied", error.message)
         if error.status == 404 and call.container:
             if call.container_info() is None:
                 return S3Error("NoSuchBucket", BucketName=call.container)
