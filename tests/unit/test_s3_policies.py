@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nubelet.object_store.s3 import actions, gateway, policies, rules
+from nubelet.object_store.s3 import actions, gateway, policies, policy_conditions, rules
 from nubelet.object_store.s3.errors import S3Error
 
 
@@ -89,4 +89,101 @@ def test_operators_that_there_are_not(operator: str) -> None:
     ],
 )
 def test_wildcards(pattern: str, text: str, fits: bool) -> None:
-    assert policies._fits(pattern, text) is fits
+    assert policy_conditions.fits(pattern, text) is fits
+
+
+KEYS = "s3:RequestObjectTagKeys"
+
+
+@pytest.mark.parametrize(
+    ("operator", "wanted", "found", "holds"),
+    [
+        ("ForAnyValue:StringEquals", ["a", "b"], ("b", "c"), True),
+        ("ForAnyValue:StringEquals", ["a", "b"], ("c",), False),
+        ("ForAnyValue:StringEquals", ["a"], None, False),
+        ("ForAnyValue:StringEqualsIfExists", ["a"], None, True),
+        ("ForAnyValue:StringNotEquals", ["a", "b"], ("a", "c"), True),
+        ("ForAnyValue:StringNotEquals", ["a", "b"], ("a", "b"), False),
+        ("ForAnyValue:StringNotEquals", ["a"], None, False),
+        ("ForAllValues:StringLike", ["a*", "b"], ("a1", "b"), True),
+        ("ForAllValues:StringLike", ["a*"], ("a1", "b"), False),
+        ("ForAllValues:StringLike", ["a*"], None, True),
+        ("ForAllValues:StringNotEquals", ["a", "b"], ("c", "d"), True),
+        ("ForAllValues:StringNotEquals", ["a", "b"], ("c", "b"), False),
+        ("Null", ["true"], None, True),
+        ("Null", ["true"], ("a",), False),
+        ("BinaryEquals", ["YQ=="], "a", True),
+        ("BinaryEquals", ["YQ=="], "YQ==", False),
+        ("BinaryEqualsIfExists", ["YQ=="], None, True),
+    ],
+)
+def test_conditions_of_sets_and_of_bytes(
+    operator: str, wanted: list[str], found: str | tuple[str, ...] | None, holds: bool
+) -> None:
+    key = KEYS if "For" in operator else "s3:prefix"
+    condition = {operator: {key: wanted}}
+    policy_conditions.check(condition)
+    assert policy_conditions.hold(condition, lambda name: found) is holds
+
+
+@pytest.mark.parametrize(
+    ("operator", "key", "value"),
+    [
+        ("StringEquals", KEYS, "a"),
+        ("ForAllValues:Null", KEYS, "true"),
+        ("ForSomeValues:StringEquals", KEYS, "a"),
+        ("ForAnyValue:", KEYS, "a"),
+        ("BinaryEquals", "s3:prefix", "a"),
+        ("StringEquals", "s3:ExistingObjectTag/", "a"),
+    ],
+)
+def test_conditions_that_cannot_be_judged(operator: str, key: str, value: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        policies.check(policy("s3:*", {operator: {key: value}}), "b")
+    assert caught.value.s3_code == "MalformedPolicy"
+
+
+def about(action: str | list[str], resource: str | list[str]) -> bytes:
+    statement = {"Effect": "Deny", "Principal": "*", "Action": action, "Resource": resource}
+    return json.dumps({"Statement": statement}).encode()
+
+
+BUCKET, OBJECTS = "arn:aws:s3:::b", "arn:aws:s3:::b/a/*"
+
+
+@pytest.mark.parametrize(
+    ("action", "resource"),
+    [
+        ("s3:ListBucket", BUCKET),
+        ("s3:*", BUCKET),
+        ("*", OBJECTS),
+        ("s3:Get*", BUCKET),
+        (["s3:ListBucket", "s3:GetObject"], [BUCKET, OBJECTS]),
+        (["s3:ListBucket", "s3:GetObject"], "arn:aws:s3:::b*"),
+        ("s3:GetObject", "arn:aws:s3:::*"),
+    ],
+)
+def test_actions_that_are_about_their_resources(
+    action: str | list[str], resource: str | list[str]
+) -> None:
+    policies.check(about(action, resource), "b")
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "wrong"),
+    [
+        ("s3:GetObject", BUCKET, "s3:GetObject"),
+        ("s3:GetObject", "arn:aws:s3:::?", "s3:GetObject"),
+        ("s3:ListBucket", OBJECTS, "s3:ListBucket"),
+        ("s3:ListB*", [OBJECTS, "arn:aws:s3:::b/x"], "s3:ListB*"),
+        (["s3:GetObject", "s3:ListBucket"], OBJECTS, "s3:ListBucket"),
+        ("s3:ListAllMyBuckets", [BUCKET, OBJECTS], "s3:ListAllMyBuckets"),
+    ],
+)
+def test_actions_that_are_about_none_of_their_resources(
+    action: str | list[str], resource: str | list[str], wrong: str
+) -> None:
+    with pytest.raises(S3Error) as caught:
+        policies.check(about(action, resource), "b")
+    assert caught.value.s3_code == "MalformedPolicy"
+    assert wrong in caught.value.message

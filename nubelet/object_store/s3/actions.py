@@ -67,4 +67,5 @@ _OF_ACCOUNTS = """
     SubmitMultiRegionAccessPointRoutes UpdateAccessGrantsLocation UpdateJobPriority
     UpdateJobStatus UpdateStorageLensGroup
 """
-ACTIONS = frozenset((_OF_KEYS + _OF_BUCKETS + _OF_ACCOUNTS).split())
+OF_KEYS, OF_BUCKETS = frozenset(_OF_KEYS.split()), frozenset(_OF_BUCKETS.split())
+ACTIONS = OF_KEYS | OF_BUCKETS | frozenset(_OF_ACCOUNTS.split())

@@ -111,6 +111,7 @@ class Asked:
     allow: authorization.Allow | None = None
     allowed: ObjectPath | None = None
     _seen: dict[tuple[str, str], ContainerInfo | None] = field(default_factory=dict)
+    _document: bytes | None = None
 
     @property
     def own(self) -> str:
@@ -223,7 +224,10 @@ class Asked:
         return self.ask(call)
 
     def document(self) -> bytes:
-        """The body of a request that is one small document, checked."""
+        """The body of a request that is one small document, checked. A condition of the bucket's
+        policy may be about it before the operation is."""
+        if self._document is not None:
+            return self._document
         parts, size = [], 0
         for piece in self.upload.pieces(1 << 16):
             size += len(piece)
@@ -231,7 +235,8 @@ class Asked:
                 raise S3Error("MalformedXML", "The document is too long.")
             parts.append(piece)
         self.upload.check()
-        return b"".join(parts)
+        self._document = b"".join(parts)
+        return self._document
 
     def note(self, more: Mapping[str, str] | None = None, **metadata: str) -> None:
         """Keep something with the bucket (`x-container-sysmeta-s3-<name>`), and `more` headers of

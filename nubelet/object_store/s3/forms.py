@@ -209,7 +209,8 @@ def _store(asked: Asked, form: _Form, least: int, most: int) -> Response:
     if "tagging" in fields:
         headers["x-amz-tagging"] = tags.read_document(fields["tagging"].encode())
     for name in fields:
-        if name in locks.HEADERS or name.startswith(encryption.HEADER):
+        is_of_signature = name in ("x-amz-algorithm", "x-amz-date")
+        if name in locks.HEADERS or name.startswith(encryption.HEADER) or is_of_signature:
             headers[name] = fields[name]
     headers["transfer-encoding"] = "chunked"
 

@@ -14,73 +14,34 @@ policy is set, never passed over.
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from nubelet.object_store.s3.actions import ACTIONS
+from nubelet.object_store.s3 import policy_conditions
+from nubelet.object_store.s3.actions import ACTIONS, OF_BUCKETS, OF_KEYS
 from nubelet.object_store.s3.errors import S3Error
+from nubelet.object_store.s3.policy_conditions import Values, fits, texts
 
 ALLOW, DENY = "Allow", "Deny"
 MOST_BYTES = 20 << 10
 _ARN = "arn:aws:s3:::"
 _SERVICE = "Service"
-_ACTIONS = frozenset(f"s3:{each.lower()}" for each in ACTIONS)
 _ELEMENTS = frozenset(
     ("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource")
 ) | {"NotResource", "Condition"}
-_KEYS = frozenset(
-    (
-        "aws:sourceip",
-        "aws:securetransport",
-        "aws:referer",
-        "aws:useragent",
-        "aws:currenttime",
-        "aws:epochtime",
-        "aws:userid",
-        "aws:username",
-        "aws:principalaccount",
-        "aws:sourcearn",  # only a service has these two
-        "aws:sourceaccount",
-        "s3:prefix",
-        "s3:delimiter",
-        "s3:max-keys",
-        "s3:versionid",
-        "s3:x-amz-acl",
-        "s3:x-amz-copy-source",
-        "s3:x-amz-metadata-directive",
-        "s3:x-amz-server-side-encryption",
-        "s3:x-amz-server-side-encryption-customer-algorithm",
-        "s3:x-amz-content-sha256",
-        "s3:x-amz-storage-class",
-        "s3:x-amz-grant-read",
-        "s3:x-amz-grant-write",
-        "s3:x-amz-grant-read-acp",
-        "s3:x-amz-grant-write-acp",
-        "s3:x-amz-grant-full-control",
-        "s3:signatureversion",
-        "s3:authtype",
-        "s3:if-match",
-        "s3:if-none-match",
-    )
-)
-# Ranges of addresses, by version: what is wider is as good as everybody, as Amazon has it.
-_WIDEST = {4: 8, 6: 32}
-_TAG_KEYS = ("s3:existingobjecttag/", "s3:requestobjecttag/")
 
 
 class Facts(NamedTuple):
-    """What a request is, for a policy. values: condition keys in lower case."""
+    """What a request is, for a policy. values: of condition keys, in lower case."""
 
     project: str
     user: str
     action: str
     resource: str
-    values: Callable[[str], str | None]
+    values: Values
 
 
 def check(text: bytes, bucket: str) -> str:
@@ -118,46 +79,40 @@ def _check_statement(each: Any, bucket: str) -> None:
             if _SERVICE in each[name] and (each["Effect"], name) != (ALLOW, "Principal"):
                 raise S3Error("MalformedPolicy", "A service can only be allowed something.")
     for name in ("Action", "NotAction"):
-        for text in _texts(each.get(name, [])):
-            if not _is_action(text.lower()):
+        for text in texts(each.get(name, [])):
+            if not _actions(text.lower()):
                 raise S3Error("MalformedPolicy", f"Policy has invalid action {text}.")
     for name in ("Resource", "NotResource"):
-        for text in _texts(each.get(name, [])):
+        for text in texts(each.get(name, [])):
             own = text.removeprefix(_ARN).partition("/")[0]
-            if not text.startswith(_ARN) or not _fits(own, bucket):
+            if not text.startswith(_ARN) or not fits(own, bucket):
                 raise S3Error("MalformedPolicy", "Policy has invalid resource.")
-    conditions = each.get("Condition", {})
-    if not isinstance(conditions, dict):
-        raise S3Error("MalformedPolicy", "Condition must be an object.")
-    for operator, wanted in conditions.items():
-        if operator not in _OPERATORS or not isinstance(wanted, dict):
-            raise S3Error("MalformedPolicy", f"There is no condition {operator}.")
-        for key, values in wanted.items():
-            if key.lower() not in _KEYS and not key.lower().startswith(_TAG_KEYS):
-                raise S3Error("MalformedPolicy", f"Policy has an invalid condition key {key}.")
-            for value in _texts(values, loose=True):
-                if operator.removesuffix("IfExists") in ("IpAddress", "NotIpAddress"):
-                    _network(value)
+    _check_reach(each, bucket)
+    policy_conditions.check(each.get("Condition", {}))
 
 
-def _is_action(text: str) -> bool:
-    """Is it, in lower case, the name of what S3 does, or does it fit some, by `*` and `?`?"""
-    return text == "*" or (text.startswith("s3:") and any(_fits(text, each) for each in _ACTIONS))
+def _check_reach(each: Mapping[str, Any], bucket: str) -> None:
+    """Each action must be one of what the statement is about: the bucket, or keys in it."""
+    if "Action" not in each or "Resource" not in each:
+        return
+    named = [text.removeprefix(_ARN) for text in texts(each["Resource"])]
+    reached: set[str] = set()
+    if any(fits(name, bucket) for name in named):
+        reached |= OF_BUCKETS
+    if any("/" in name or "*" in name for name in named):
+        reached |= OF_KEYS
+    for text in texts(each["Action"]):
+        if reached.isdisjoint(_actions(text.lower())):
+            message = f"{text} is not about any of the resources of its statement."
+            raise S3Error("MalformedPolicy", message)
 
 
-def _texts(value: Any, *, loose: bool = False) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    found = []
-    for each in values:
-        if isinstance(each, str):
-            found.append(each)
-        elif loose and isinstance(each, bool):
-            found.append(str(each).lower())
-        elif loose and isinstance(each, int | float):
-            found.append(str(each))
-        else:
-            raise S3Error("MalformedPolicy", "A text is expected.")
-    return found
+def _actions(text: str) -> frozenset[str]:
+    """What S3 does whose names fit, by `*` and `?`, in lower case."""
+    if text == "*":
+        return ACTIONS
+    is_s3, name = text.startswith("s3:"), text.removeprefix("s3:")
+    return frozenset(each for each in ACTIONS if is_s3 and fits(name, each.lower()))
 
 
 def _principals(value: Any) -> list[str]:
@@ -169,7 +124,7 @@ def _principals(value: Any) -> list[str]:
         raise S3Error("MalformedPolicy", "Invalid principal in policy.")
     found = []
     for kind, each in value.items():
-        for text in _texts(each):
+        for text in texts(each):
             if kind == _SERVICE:
                 if not text.endswith(".amazonaws.com"):
                     raise S3Error("MalformedPolicy", "Invalid principal in policy.")
@@ -210,25 +165,9 @@ def is_public(text: str) -> bool:
         if each["Effect"] != ALLOW:
             continue
         everybody = "NotPrincipal" in each or "*" in _principals(each["Principal"])
-        if everybody and not any(
-            _is_few(operator, key.lower(), _texts(values, loose=True))
-            for operator, wanted in each.get("Condition", {}).items()
-            for key, values in wanted.items()
-        ):
+        if everybody and not policy_conditions.is_few(each.get("Condition", {})):
             return True
     return False
-
-
-def _is_few(operator: str, key: str, wanted: Sequence[str]) -> bool:
-    """Does the condition hold for a few only: of named addresses, users or projects?"""
-    if operator == "IpAddress" and key == "aws:sourceip":
-        networks = [_network(each) for each in wanted]
-        return all(each.prefixlen >= _WIDEST[each.version] for each in networks)
-    if key not in ("aws:sourceip", "aws:userid", "aws:principalaccount"):
-        return False
-    if operator in ("StringLike", "ArnLike", "ArnEquals"):
-        return not any(set("*?") & set(each) for each in wanted)
-    return operator in ("StringEquals", "StringEqualsIgnoreCase")
 
 
 def _applies(each: Mapping[str, Any], facts: Facts) -> bool:
@@ -237,20 +176,16 @@ def _applies(each: Mapping[str, Any], facts: Facts) -> bool:
     if not _one_of(
         each,
         "Action",
-        lambda value: any(_fits(text.lower(), facts.action.lower()) for text in _texts(value)),
+        lambda value: any(fits(text.lower(), facts.action.lower()) for text in texts(value)),
     ):
         return False
     if not _one_of(
         each,
         "Resource",
-        lambda value: any(_fits(text, _ARN + facts.resource) for text in _texts(value)),
+        lambda value: any(fits(text, _ARN + facts.resource) for text in texts(value)),
     ):
         return False
-    return all(
-        _holds(operator, key.lower(), _texts(values, loose=True), facts)
-        for operator, wanted in each.get("Condition", {}).items()
-        for key, values in wanted.items()
-    )
+    return policy_conditions.hold(each.get("Condition", {}), facts.values)
 
 
 def _one_of(each: Mapping[str, Any], name: str, fits: Callable[[Any], bool]) -> bool:
@@ -262,107 +197,3 @@ def _is_principal(principals: Sequence[str], facts: Facts) -> bool:
     if facts.project:
         names |= {facts.project, f"{facts.project}/{facts.user}"}
     return not names.isdisjoint(principals)
-
-
-@lru_cache(1024)
-def _pattern(text: str) -> re.Pattern[str]:
-    """`*` for any text, `?` for a character. What is between two `*` is where it is found first,
-    and nowhere else is tried: many of them cost no more."""
-    first, *more = (
-        "".join("." if each == "?" else re.escape(each) for each in part)
-        for part in text.split("*")
-    )
-    between = "".join(f"(?>.*?{part})" for part in more[:-1])
-    return re.compile(first + between + "".join(f".*{part}" for part in more[-1:]), re.DOTALL)
-
-
-def _fits(pattern: str, text: str) -> bool:
-    return _pattern(pattern).fullmatch(text) is not None
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return float("nan")
-
-
-def _moment(text: str) -> float:
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except ValueError:
-        return _number(text)
-
-
-def _network(text: str) -> Any:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise S3Error("MalformedPolicy", f"{text!r} is no range of addresses.") from None
-
-
-def _is_in(found: str, wanted: str) -> bool:
-    try:
-        return ipaddress.ip_address(found) in _network(wanted)
-    except ValueError:
-        return False
-
-
-_COMPARE: Mapping[str, Callable[[str, str], bool]] = {
-    "StringEquals": lambda found, wanted: found == wanted,
-    "StringEqualsIgnoreCase": lambda found, wanted: found.lower() == wanted.lower(),
-    "StringLike": lambda found, wanted: _fits(wanted, found),
-    "ArnEquals": lambda found, wanted: _fits(wanted, found),
-    "ArnLike": lambda found, wanted: _fits(wanted, found),
-    "Bool": lambda found, wanted: found.lower() == wanted.lower(),
-    "IpAddress": _is_in,
-    "NumericEquals": lambda found, wanted: _number(found) == _number(wanted),
-    "NumericLessThan": lambda found, wanted: _number(found) < _number(wanted),
-    "NumericLessThanEquals": lambda found, wanted: _number(found) <= _number(wanted),
-    "NumericGreaterThan": lambda found, wanted: _number(found) > _number(wanted),
-    "NumericGreaterThanEquals": lambda found, wanted: _number(found) >= _number(wanted),
-    "DateEquals": lambda found, wanted: _moment(found) == _moment(wanted),
-    "DateLessThan": lambda found, wanted: _moment(found) < _moment(wanted),
-    "DateLessThanEquals": lambda found, wanted: _moment(found) <= _moment(wanted),
-    "DateGreaterThan": lambda found, wanted: _moment(found) > _moment(wanted),
-    "DateGreaterThanEquals": lambda found, wanted: _moment(found) >= _moment(wanted),
-}
-
-
-_NEGATED = (
-    "StringNotEquals",
-    "StringNotEqualsIgnoreCase",
-    "StringNotLike",
-    "ArnNotEquals",
-    "ArnNotLike",
-    "NumericNotEquals",
-    "DateNotEquals",
-    "NotIpAddress",
-)
-_OPERATORS = frozenset(
-    ["Null"] + [f"{name}{end}" for name in (*_COMPARE, *_NEGATED) for end in ("", "IfExists")]
-)
-
-
-def _operator(name: str) -> tuple[Callable[[str, str], bool] | None, bool, bool]:
-    """The comparison, whether it must fail, whether it passes where there is no value."""
-    is_lenient = name.endswith("IfExists")
-    name = name.removesuffix("IfExists")
-    if name == "Null":
-        return (lambda found, wanted: False), False, is_lenient
-    if name in _COMPARE:
-        return _COMPARE[name], False, is_lenient
-    positive = name.replace("Not", "", 1)
-    return (_COMPARE.get(positive) if "Not" in name else None), True, is_lenient
-
-
-def _holds(operator: str, key: str, wanted: Sequence[str], facts: Facts) -> bool:
-    found = facts.values(key)
-    if operator == "Null":
-        return any((each.lower() == "true") == (found is None) for each in wanted)
-    compare, is_negative, is_lenient = _operator(operator)
-    if compare is None:
-        return False
-    if found is None:
-        return is_lenient or is_negative
-    return any(compare(found, each) for each in wanted) != is_negative

@@ -8,6 +8,9 @@ application credential must allow it, too.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -17,7 +20,7 @@ from nubelet.object_store.call import Call, header
 from nubelet.object_store.features import authorization, slo
 from nubelet.object_store.features.public_access import blocked
 from nubelet.object_store.features.version_names import shown, visible
-from nubelet.object_store.s3 import grants, names, policies, versions
+from nubelet.object_store.s3 import grants, names, policies, tags, versions, xml
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import ObjectPath
 
@@ -72,6 +75,13 @@ _WITH_VERSION = {
     "DeleteObject": "DeleteObjectVersion",
     "DeleteObjectTagging": "DeleteObjectVersionTagging",
 }
+# What a request can say of a lock, in headers `x-amz-...` and in documents.
+_OF_LOCK = {
+    "object-lock-mode": "Mode",
+    "object-lock-retain-until-date": "RetainUntilDate",
+    "object-lock-legal-hold": "Status",
+}
+_DOCUMENTS_OF_LOCKS = {"retention": "Retention", "legal-hold": "LegalHold"}
 # Operations that write a key, or what becomes one.
 _WITHOUT_VERSION = frozenset(("PutObject", "AbortMultipartUpload", "ListMultipartUploadParts"))
 
@@ -212,45 +222,110 @@ def ownership(info: ContainerInfo) -> str:
 def _facts(asked: Asked, call: Call, action: str) -> policies.Facts:
     credentials, request = call.ctx.credentials, asked.request
     resource = f"{call.container}/{call.object}" if call.object else call.container
+    project = (credentials.project_id or "") if credentials.user_id else ""
 
-    def value(key: str) -> str | None:
+    def value(key: str) -> str | tuple[str, ...] | None:
         kind, _, name = key.partition(":")
-        if key.startswith("s3:existingobjecttag/"):
-            found = _look(asked, call) if call.object else None
-            return _tag(header(found, TAGS) if found else "", name.partition("/")[2])
-        if key.startswith("s3:requestobjecttag/"):
-            return _tag(request.headers.get("x-amz-tagging", ""), name.partition("/")[2])
         if kind == "s3":
-            if name in ("prefix", "delimiter", "max-keys"):
-                return asked.query.get(name)
-            if name == "versionid":
-                return _version(asked, call) or None
-            if name == "signatureversion":
-                given = request.headers.get("authorization", "") + str(asked.query)
-                return "AWS4-HMAC-SHA256" if "AWS4-HMAC" in given else "AWS"
-            if name == "authtype":
-                by_header = "authorization" in request.headers
-                return "REST-HEADER" if by_header else "REST-QUERY-STRING"
-            return request.headers.get(name)
-        now = clock.now() / 1e6
+            return _of_s3(asked, call, name)
+        now = str(clock.now() / 1e6)
         return {
             "sourceip": call.ctx.remote_address or None,
             "securetransport": str(request.base_url.startswith("https:")).lower(),
             "referer": request.headers.get("referer"),
             "useragent": request.headers.get("user-agent"),
-            "currenttime": str(now),
-            "epochtime": str(now),
+            "currenttime": now,
+            "epochtime": now,
             "userid": credentials.user_id or None,
             "username": credentials.user_name or None,
             "principalaccount": credentials.project_id or None,
+            "principalarn": f"arn:aws:iam::{project}:user/{credentials.user_id}"
+            if project
+            else None,
+            "principaltype": "User" if credentials.user_id else "Anonymous",
+            "resourceaccount": _project_of(call),
+            "principalisawsservice": "false",
+            "viaawsservice": "false",
         }.get(name)
 
-    project = (credentials.project_id or "") if credentials.user_id else ""
     return policies.Facts(project, credentials.user_id or "", f"s3:{action}", resource, value)
 
 
-def _tag(text: str | None, wanted: str) -> str | None:
-    for name, value in parse_qsl(text or "", keep_blank_values=True):
+def _of_s3(asked: Asked, call: Call, name: str) -> str | tuple[str, ...] | None:
+    """The value of a condition key, in lower case without `s3:`."""
+    headers = asked.request.headers
+    of_tag, _, tag = name.partition("/")
+    if of_tag == "existingobjecttag":
+        found = _look(asked, call) if call.object else None
+        return _tag(parse_qsl(header(found, TAGS) or "" if found else "", True), tag)
+    if of_tag == "requestobjecttag":
+        return _tag(_sent_tags(asked), tag)
+    if name == "requestobjecttagkeys":
+        return tuple(key for key, _value in _sent_tags(asked)) or None
+    if name in ("prefix", "delimiter", "max-keys"):
+        return asked.query.get(name)
+    if name == "versionid":
+        return _version(asked, call) or None
+    if name == "resourceaccount":
+        return _project_of(call)
+    if name in ("signatureversion", "authtype", "signatureage"):
+        return _of_signature(asked, name) if call.ctx.credentials.user_id else None
+    if name.startswith("object-lock-"):
+        return _of_lock(asked, name)
+    return headers.get(name)
+
+
+def _project_of(call: Call) -> str:
+    return call.account.removeprefix(authorization.PREFIX)
+
+
+def _of_signature(asked: Asked, name: str) -> str | None:
+    headers, query = asked.request.headers, asked.query
+    if "authorization" in headers:
+        kind, given = "REST-HEADER", headers["authorization"]
+    elif "X-Amz-Algorithm" in query or "Signature" in query:
+        kind, given = "REST-QUERY-STRING", query.get("X-Amz-Algorithm", "")
+    else:  # a form, whose fields are headers now (forms.py)
+        kind, given = "POST", headers.get("x-amz-algorithm", "")
+    if name == "authtype":
+        return kind
+    if name == "signatureversion":
+        return "AWS4-HMAC-SHA256" if given.startswith("AWS4-HMAC") else "AWS"
+    signed = query.get("X-Amz-Date") or headers.get("x-amz-date") or ""
+    try:
+        moment = datetime.strptime(signed, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return str(max(clock.now() // 1000 - int(moment.timestamp()) * 1000, 0))
+
+
+def _sent_tags(asked: Asked) -> list[tuple[str, str]]:
+    """The tags that the request gives to a key: in its body, or its header."""
+    if asked.key and asked.subresource == "tagging" and asked.request.method == "PUT":
+        return parse_qsl(tags.read_document(asked.document()), True)
+    return parse_qsl(asked.request.headers.get("x-amz-tagging", ""), True)
+
+
+def _of_lock(asked: Asked, name: str) -> str | None:
+    """What the request says of a lock: in its body, or its headers."""
+    root = _DOCUMENTS_OF_LOCKS.get(asked.subresource, "")
+    if root and asked.request.method == "PUT":
+        document = xml.read(asked.document(), root)
+        said = {header: xml.text(document, element) for header, element in _OF_LOCK.items()}
+    else:
+        said = {header: asked.request.headers.get(f"x-amz-{header}", "") for header in _OF_LOCK}
+    if name != "object-lock-remaining-retention-days":
+        return said.get(name) or None
+    try:
+        moment = datetime.fromisoformat(said["object-lock-retain-until-date"])
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return str(math.ceil((moment.timestamp() - clock.now() / 1e6) / 86_400))
+
+
+def _tag(found: Iterable[tuple[str, str]], wanted: str) -> str | None:
+    for name, value in found:
         if name.lower() == wanted:
             return value
     return None
