@@ -119,3 +119,23 @@ def test_who_asks(s3: S3, client: Any, bucket: str) -> None:
     text = policy(statement(bucket, "s3:GetObject", Condition={"Null": {"s3:authType": "true"}}))
     client.put_bucket_policy(Bucket=bucket, Policy=text)
     assert httpx.get(f"{s3.cloud.url}/s3/{bucket}/k").status_code == 200
+
+
+def test_a_folder_of_ones_own(s3: S3, client: Any, bucket: str) -> None:
+    stranger_key = s3.new_key("stranger")
+    stranger = s3.client(stranger_key)
+    who = {"AWS": stranger_key["project"]}
+    folder = f"arn:aws:s3:::{bucket}/${{aws:PrincipalAccount}}/*"
+    prefix = {"StringLike": {"s3:prefix": "${aws:PrincipalAccount}/*"}}
+    text = policy(
+        statement(bucket, ["s3:GetObject", "s3:PutObject"], who, Resource=folder),
+        statement(bucket, "s3:ListBucket", who, Condition=prefix),
+    )
+    client.put_bucket_policy(Bucket=bucket, Policy=text)
+    own = f"{stranger_key['project']}/k"
+    stranger.put_object(Bucket=bucket, Key=own, Body=b"1")
+    assert stranger.get_object(Bucket=bucket, Key=own)["Body"].read() == b"1"
+    assert refused(stranger.put_object, Bucket=bucket, Key="other/k", Body=b"1") == DENIED
+    start = f"{stranger_key['project']}/"
+    assert stranger.list_objects_v2(Bucket=bucket, Prefix=start)["KeyCount"] == 1
+    assert refused(stranger.list_objects_v2, Bucket=bucket, Prefix="other/") == DENIED

@@ -387,6 +387,8 @@ def test_a_public_access_block_holds_for_lists_of_swift(
         ({"IpAddress": {"aws:SourceIp": "::/0"}}, True),
         ({"IpAddressIfExists": {"aws:SourceIp": "10.0.0.0/8"}}, True),
         ({"NotIpAddress": {"aws:SourceIp": "10.0.0.0/8"}}, True),
+        ({"StringEquals": {"aws:userid": "${aws:userid}"}}, True),
+        ({"ForAnyValue:StringEquals": {"aws:userid": "u"}}, True),
     ],
     ids=str,
 )

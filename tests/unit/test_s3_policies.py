@@ -187,3 +187,62 @@ def test_actions_that_are_about_none_of_their_resources(
         policies.check(about(action, resource), "b")
     assert caught.value.s3_code == "MalformedPolicy"
     assert wrong in caught.value.message
+
+
+def judged(resource: str, name: str, *, version: str = "2012-10-17", **said: str) -> str:
+    """What a policy that allows a resource says of a key, of a request that says something."""
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+    found = {"Version": version, "Statement": {**statement, "Resource": resource}}
+    text = policies.check(json.dumps(found).encode(), "b")
+    values = {f"aws:{key}": value for key, value in said.items()}
+    return policies.judge(text, policies.Facts("p", "u", "s3:GetObject", name, values.get))
+
+
+@pytest.mark.parametrize(
+    ("resource", "said", "key", "fits"),
+    [
+        ("b/${aws:username}/*", {"username": "ann"}, "b/ann/x", True),
+        ("b/${aws:UserName}/*", {"username": "ann"}, "b/bob/x", False),
+        ("b/${aws:username}/*", {"username": "a*"}, "b/ann/x", False),
+        ("b/${aws:username}/*", {"username": "a*"}, "b/a*/x", True),
+        ("b/${aws:username}/*", {}, "b//x", False),
+        ("b/${aws:username, 'all'}/*", {}, "b/all/x", True),
+        ("b/${aws:username, 'all'}/*", {"username": "ann"}, "b/ann/x", True),
+        ("b/${*}${?}${$}", {}, "b/*?$", True),
+        ("b/${*}${?}${$}", {}, "b/aa$", False),
+    ],
+)
+def test_variables(resource: str, said: dict[str, str], key: str, fits: bool) -> None:
+    arn = f"arn:aws:s3:::{resource}"
+    assert judged(arn, key, **said) == ("Allow" if fits else "")
+
+
+def test_older_policies_have_no_variables() -> None:
+    resource = "arn:aws:s3:::b/${aws:username}/*"
+    assert judged(resource, "b/ann/x", version="2008-10-17", username="ann") == ""
+    assert judged(resource, "b/${aws:username}/x", version="2008-10-17", username="ann") == "Allow"
+
+
+def test_variables_in_conditions() -> None:
+    found = {"aws:username": "a*n", "s3:prefix": "home/a*n/x"}
+    for operator, wanted, holds in (
+        ("StringLike", "home/${aws:username}/*", True),
+        ("StringLike", "home/${aws:userid, 'a'}/*", False),
+        ("StringEquals", "home/${aws:username}/x", True),
+        ("StringEquals", "home/${aws:username}/${*}", False),
+    ):
+        condition = {operator: {"s3:prefix": wanted}}
+        policy_conditions.check(condition, has_variables=True)
+        assert policy_conditions.hold(condition, found.get, has_variables=True) is holds
+    condition = {"StringNotLike": {"s3:prefix": "${aws:userid}"}}
+    with pytest.raises(policy_conditions.UnresolvedError):
+        policy_conditions.hold(condition, found.get, has_variables=True)
+
+
+@pytest.mark.parametrize(
+    "variable", ["${aws:odd}", "${}", "${aws:username", "${s3:RequestObjectTagKeys}", "${a, b}"]
+)
+def test_variables_that_there_are_not(variable: str) -> None:
+    with pytest.raises(S3Error) as caught:
+        judged(f"arn:aws:s3:::b/{variable}/*", "b/x")
+    assert caught.value.s3_code == "MalformedPolicy"

@@ -29,6 +29,7 @@ ALLOW, DENY = "Allow", "Deny"
 MOST_BYTES = 20 << 10
 _ARN = "arn:aws:s3:::"
 _SERVICE = "Service"
+_WITH_VARIABLES = "2012-10-17"
 _ELEMENTS = frozenset(
     ("Sid", "Effect", "Principal", "NotPrincipal", "Action", "NotAction", "Resource")
 ) | {"NotResource", "Condition"}
@@ -54,18 +55,19 @@ def check(text: bytes, bucket: str) -> str:
         raise S3Error("MalformedPolicy", "The policy is not JSON.") from None
     if not isinstance(found, dict) or not set(found) <= {"Version", "Id", "Statement"}:
         raise S3Error("MalformedPolicy", "The policy must have Version, Id and Statement only.")
-    if found.get("Version", "2008-10-17") not in ("2012-10-17", "2008-10-17"):
+    if found.get("Version", "2008-10-17") not in (_WITH_VARIABLES, "2008-10-17"):
         raise S3Error("MalformedPolicy", "The version of the policy is unknown.")
     statements = found.get("Statement")
     statements = [statements] if isinstance(statements, dict) else statements
     if not isinstance(statements, list) or not statements:
         raise S3Error("MalformedPolicy", "The policy has no statement.")
+    has_variables = found.get("Version") == _WITH_VARIABLES
     for each in statements:
-        _check_statement(each, bucket)
+        _check_statement(each, bucket, has_variables)
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
 
 
-def _check_statement(each: Any, bucket: str) -> None:
+def _check_statement(each: Any, bucket: str, has_variables: bool) -> None:
     if not isinstance(each, dict) or not set(each) <= _ELEMENTS:
         raise S3Error("MalformedPolicy", "A statement has an unknown element.")
     if each.get("Effect") not in (ALLOW, DENY):
@@ -87,8 +89,10 @@ def _check_statement(each: Any, bucket: str) -> None:
             own = text.removeprefix(_ARN).partition("/")[0]
             if not text.startswith(_ARN) or not fits(own, bucket):
                 raise S3Error("MalformedPolicy", "Policy has invalid resource.")
+            if has_variables:
+                policy_conditions.check_variables(text)
     _check_reach(each, bucket)
-    policy_conditions.check(each.get("Condition", {}))
+    policy_conditions.check(each.get("Condition", {}), has_variables=has_variables)
 
 
 def _check_reach(each: Mapping[str, Any], bucket: str) -> None:
@@ -142,17 +146,25 @@ def _principals(value: Any) -> list[str]:
 # --- Judging ----------------------------------------------------------------------------------
 
 
+class _Policy(NamedTuple):
+    statements: tuple[Mapping[str, Any], ...]
+    has_variables: bool
+
+
 @lru_cache(256)
-def _statements(text: str) -> tuple[Mapping[str, Any], ...]:
-    found = json.loads(text)["Statement"]
-    return tuple([found] if isinstance(found, dict) else found)
+def _read(text: str) -> _Policy:
+    found = json.loads(text)
+    statements = found["Statement"]
+    statements = [statements] if isinstance(statements, dict) else statements
+    has_variables = found.get("Version") == _WITH_VARIABLES and "${" in text
+    return _Policy(tuple(statements), has_variables)
 
 
 def judge(text: str, facts: Facts) -> str:
     """Allow, Deny, or empty: the policy says nothing of it."""
-    verdict = ""
-    for each in _statements(text):
-        if each["Effect"] != verdict and _applies(each, facts):
+    verdict, policy = "", _read(text)
+    for each in policy.statements:
+        if each["Effect"] != verdict and _applies(each, facts, policy.has_variables):
             if each["Effect"] == DENY:
                 return DENY
             verdict = ALLOW
@@ -161,7 +173,7 @@ def judge(text: str, facts: Facts) -> str:
 
 def is_public(text: str) -> bool:
     """Does it let everybody do something, whatever their address?"""
-    for each in _statements(text):
+    for each in _read(text).statements:
         if each["Effect"] != ALLOW:
             continue
         everybody = "NotPrincipal" in each or "*" in _principals(each["Principal"])
@@ -170,7 +182,14 @@ def is_public(text: str) -> bool:
     return False
 
 
-def _applies(each: Mapping[str, Any], facts: Facts) -> bool:
+def _applies(each: Mapping[str, Any], facts: Facts, has_variables: bool) -> bool:
+    try:
+        return _is_about(each, facts, has_variables)
+    except policy_conditions.UnresolvedError:
+        return False
+
+
+def _is_about(each: Mapping[str, Any], facts: Facts, has_variables: bool) -> bool:
     if not _one_of(each, "Principal", lambda value: _is_principal(_principals(value), facts)):
         return False
     if not _one_of(
@@ -179,13 +198,15 @@ def _applies(each: Mapping[str, Any], facts: Facts) -> bool:
         lambda value: any(fits(text.lower(), facts.action.lower()) for text in texts(value)),
     ):
         return False
-    if not _one_of(
-        each,
-        "Resource",
-        lambda value: any(fits(text, _ARN + facts.resource) for text in texts(value)),
-    ):
+
+    def is_resource(text: str) -> bool:
+        pattern = policy_conditions.resolved(text, facts.values) if has_variables else text
+        return fits(pattern, _ARN + facts.resource)
+
+    if not _one_of(each, "Resource", lambda value: any(map(is_resource, texts(value)))):
         return False
-    return policy_conditions.hold(each.get("Condition", {}), facts.values)
+    conditions = each.get("Condition", {})
+    return policy_conditions.hold(conditions, facts.values, has_variables=has_variables)
 
 
 def _one_of(each: Mapping[str, Any], name: str, fits: Callable[[Any], bool]) -> bool:

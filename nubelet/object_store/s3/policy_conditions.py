@@ -84,7 +84,11 @@ _WIDEST = {4: 8, 6: 32}
 _ANY, _ALL = "ForAnyValue:", "ForAllValues:"
 
 
-def check(conditions: Any) -> None:
+class UnresolvedError(Exception):
+    """A variable has no value: its statement is about nothing."""
+
+
+def check(conditions: Any, *, has_variables: bool = False) -> None:
     """Raise MalformedPolicy for what cannot be judged."""
     if not isinstance(conditions, dict):
         raise S3Error("MalformedPolicy", "Condition must be an object.")
@@ -97,6 +101,8 @@ def check(conditions: Any) -> None:
             _check_key(key, is_set=bool(of_set) or name == "Null")
             for value in texts(values, loose=True):
                 _check_value(name.removesuffix("IfExists"), value)
+                if has_variables:
+                    check_variables(value)
 
 
 def _check_key(key: str, *, is_set: bool) -> None:
@@ -132,13 +138,16 @@ def texts(value: Any, *, loose: bool = False) -> list[str]:
     return found
 
 
-def hold(conditions: Mapping[str, Any], values: Values) -> bool:
-    """Do they all hold?"""
-    return all(
-        _holds(operator, texts(wanted, loose=True), values(key.lower()))
-        for operator, keys in conditions.items()
-        for key, wanted in keys.items()
-    )
+def hold(conditions: Mapping[str, Any], values: Values, *, has_variables: bool = False) -> bool:
+    """Do they all hold? Raises UnresolvedError."""
+    for operator, keys in conditions.items():
+        for key, wanted in keys.items():
+            found = texts(wanted, loose=True)
+            if has_variables:
+                found = [resolved(each, values) for each in found]
+            if not _holds(operator, found, values(key.lower())):
+                return False
+    return True
 
 
 def is_few(conditions: Mapping[str, Any]) -> bool:
@@ -154,11 +163,50 @@ def _is_few(operator: str, key: str, wanted: Sequence[str]) -> bool:
     if operator == "IpAddress" and key == "aws:sourceip":
         networks = [_network(each) for each in wanted]
         return all(each.prefixlen >= _WIDEST[each.version] for each in networks)
+    if any("${" in each for each in wanted):
+        return False  # it is what the request says
     if key not in ("aws:sourceip", "aws:userid", "aws:principalaccount", "aws:principalarn"):
         return False
     if operator in ("StringLike", "ArnLike", "ArnEquals"):
         return not any(set("*?") & set(each) for each in wanted)
     return operator in ("StringEquals", "StringEqualsIgnoreCase")
+
+
+# --- Variables --------------------------------------------------------------------------------
+
+# ${key} or ${key, 'what it is else'}; ${*}, ${?} and ${$} are these signs themselves.
+_VARIABLE = re.compile(r"\$\{([^{},']*)(?:, '([^']*)')?\}")
+# In patterns, in place of `*` and `?` of values: code points that no text has.
+_SIGNS = {"*": "\ufdd0", "?": "\ufdd1"}
+_BACK = {"\ufdd0": "*", "\ufdd1": "?"}
+_TO_SIGNS, _FROM_SIGNS = str.maketrans(_SIGNS), str.maketrans(_BACK)
+
+
+def check_variables(text: str) -> None:
+    """Raise MalformedPolicy for variables that there are not."""
+    for match in _VARIABLE.finditer(text):
+        name, default = match[1], match[2]
+        if name not in ("*", "?", "$") or default is not None:
+            if name.lower() in _OF_SETS:
+                raise S3Error("MalformedPolicy", f"{name} has several values: it is no variable.")
+            _check_key(name, is_set=False)
+    if "${" in _VARIABLE.sub("", text):
+        raise S3Error("MalformedPolicy", f"{text!r} has a variable that cannot be read.")
+
+
+def resolved(text: str, values: Values) -> str:
+    """A pattern with the values of its variables; raises UnresolvedError."""
+
+    def value(match: re.Match[str]) -> str:
+        if match[1] in ("*", "?", "$"):
+            return match[1].translate(_TO_SIGNS)
+        found = values(match[1].lower())
+        found = match[2] if found is None else found
+        if not isinstance(found, str):
+            raise UnresolvedError
+        return found.translate(_TO_SIGNS)
+
+    return _VARIABLE.sub(value, text) if "${" in text else text
 
 
 # --- Comparing --------------------------------------------------------------------------------
@@ -169,7 +217,7 @@ def _pattern(text: str) -> re.Pattern[str]:
     """`*` for any text, `?` for a character. What is between two `*` is where it is found first,
     and nowhere else is tried: many of them cost no more."""
     first, *more = (
-        "".join("." if each == "?" else re.escape(each) for each in part)
+        "".join("." if each == "?" else re.escape(_BACK.get(each, each)) for each in part)
         for part in text.split("*")
     )
     between = "".join(f"(?>.*?{part})" for part in more[:-1])
@@ -218,8 +266,10 @@ def _binary(text: str) -> bytes | None:
 
 
 _COMPARE: Mapping[str, Callable[[str, str], bool]] = {
-    "StringEquals": lambda found, wanted: found == wanted,
-    "StringEqualsIgnoreCase": lambda found, wanted: found.lower() == wanted.lower(),
+    "StringEquals": lambda found, wanted: found == wanted.translate(_FROM_SIGNS),
+    "StringEqualsIgnoreCase": (
+        lambda found, wanted: found.lower() == wanted.translate(_FROM_SIGNS).lower()
+    ),
     "StringLike": lambda found, wanted: fits(wanted, found),
     "ArnEquals": lambda found, wanted: fits(wanted, found),
     "ArnLike": lambda found, wanted: fits(wanted, found),
