@@ -227,3 +227,35 @@ def test_a_completion_by_a_process_whose_clock_is_behind_takes_nothing(
     complete(api, third)
     swept(api)
     assert {name.split("/")[1] for name in _parts(api)} == {third}
+
+
+@pytest.mark.parametrize("what", ["move", "delete"])
+def test_parts_of_what_is_moved_elsewhere(tmp_path: Path, what: str) -> None:
+    """When it is overwritten, and when it is deleted there."""
+    whole = b"".join(PARTS.values())
+
+    def setup(api: Api) -> None:
+        api("PUT", "/c")
+        api("PUT", f"/{BUCKET}", x_history_location="c")
+        complete(api, begin(api))
+        swept(api)
+        if what == "delete":
+            objects.put(ask(api, "PUT", "k", b"new"))
+
+    def change(api: Api) -> Any:
+        if what == "move":
+            return objects.put(ask(api, "PUT", "k", b"new"))
+        [moved] = api.listed("/c")
+        return api("DELETE", f"/c/{moved}")
+
+    def check(api: Api) -> None:
+        api.store.catch_up(thorough=True)
+        garbage.sweep_archived_until(api.store, timestamps.seconds(timestamps.now()) + 60)
+        moved = [api.body(f"/c/{name}") for name in api.listed("/c")]
+        assert body(api) in (whole, b"new")
+        assert moved in ([], [whole])
+        is_named = body(api) == whole or moved != []
+        assert is_named or what == "delete"
+        assert len(_parts(api)) == (2 if is_named else 0)
+
+    crash_everywhere(tmp_path, setup, change, check)
