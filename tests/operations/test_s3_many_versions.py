@@ -83,3 +83,22 @@ def test_each_version_costs_the_same_however_many_there_are(
     assert many_calls < few_calls + 1
     if delete is at_once:  # else the listing is read once for each request, 1,000 entries a call
         assert many_entries < few_entries + 5
+
+
+def test_each_that_is_brought_back_costs_the_same_however_many_there_are(tmp_path: Path) -> None:
+    costs = []
+    for count in (12, 36):
+        store = Counted(tmp_path / str(count))
+        api = Api(tmp_path / str(count), store)
+        api("PUT", "/archive")
+        api("PUT", f"/{BUCKET}", x_versions_location="archive")
+        for _each in range(count):
+            complete(api, begin(api))
+        sweep(api)
+        store.calls = 0
+        for left in range(count, 0, -1):
+            assert len(kept(api)) == 2 * left
+            objects.delete(ask(api, "DELETE", "k"))
+        assert kept(api) == []
+        costs.append(store.calls / count)
+    assert costs[1] < costs[0] + 1

@@ -19,8 +19,9 @@ from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects
 from nubelet.object_store.call import Call, Proceed, header, pieces
 from nubelet.object_store.features import archived_parts
-from nubelet.object_store.features.version_names import DELETE_MARKER, ENABLED
+from nubelet.object_store.features.version_names import DELETE_MARKER, ENABLED, shown_etags
 from nubelet.object_store.storage import (
+    OVERRIDE_ETAG,
     ContainerInfo,
     Listing,
     Missing,
@@ -74,8 +75,9 @@ def keeps_all(info: ContainerInfo) -> bool:
     return bool(location(info)) and _STACK not in info.metadata
 
 
-def archived(store: Storage, info: ContainerInfo, name: str) -> Iterator[ObjectPath]:
-    """Where the old objects of a name are, page by page; notes of deletes are left out."""
+def archived(store: Storage, info: ContainerInfo, name: str) -> Iterator[ObjectEntry]:
+    """The old objects of a name in the other container, page by page; notes of deletes are left
+    out."""
     container, marker = location(info), ""
     while container:
         listing = Listing(prefix=_prefix(name), marker=marker)
@@ -85,7 +87,7 @@ def archived(store: Storage, info: ContainerInfo, name: str) -> Iterator[ObjectP
             return
         for each in found:
             if isinstance(each, ObjectEntry) and each.content_type != DELETE_MARKER:
-                yield ObjectPath(info.account, container, each.name)
+                yield each
         if len(found) < listing.limit:
             return
         marker = found[-1].name
@@ -154,7 +156,12 @@ def _copy(
     headers["content-length"] = header(found, "Content-Length") or "0"
     body = pieces(found)
     put = call.own("PUT", headers=headers, body=lambda size: body).at(to)
-    put.notes[objects.EXPECTED] = expected
+    shown = shown_etags(found)
+
+    def finish(own: str, size: int) -> Mapping[str, str]:
+        return {OVERRIDE_ETAG: f"{own}{shown}"} if shown else {}
+
+    put.notes |= {objects.EXPECTED: expected, objects.FINISH: finish}
     proceed(put)
 
 

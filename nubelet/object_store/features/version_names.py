@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 
+from nubelet.kernel.http.messages import Response
+from nubelet.object_store.call import header
+
 ENABLED = "x-container-sysmeta-versions-enabled"
 DELETE_MARKER = "application/x-deleted;swift_versions_deleted=1"
 # A version from before versions were kept: noted with it, and behind its ETag in listings.
@@ -44,6 +47,15 @@ def object_name(name: str, version: str) -> str:
 def prefix_of(name: str) -> str:
     """What the names of all versions of an object begin with."""
     return f"{_PREFIX}{name}\0"
+
+
+def shown_etags(found: Response) -> str:
+    """What listings have behind the ETag of a large object that was found."""
+    noted = {
+        name: header(found, f"x-object-sysmeta-slo-{name.replace('_', '-').removeprefix('slo-')}")
+        for name in ("slo_etag", "s3_etag", "s3_upload")
+    }
+    return "".join(f"; {name}={whole}" for name, whole in noted.items() if whole)
 
 
 def upload_of(shown_etag: str) -> str:

@@ -12,7 +12,7 @@ In OpenStack: swift/common/middleware/versioned_writes/object_versioning.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from urllib.parse import quote
 
@@ -32,6 +32,7 @@ from nubelet.object_store.features.version_names import (
     hidden,
     is_id,
     object_name,
+    shown_etags,
     version_id,
 )
 from nubelet.object_store.storage import (
@@ -254,7 +255,7 @@ def _turn(
     version = proceed(call.own("HEAD", query={"symlink": "get"}).at(target))
     etag = (header(version, "Etag") or "").strip('"')
     size = header(version, "x-object-sysmeta-slo-size") or header(version, "Content-Length")
-    noted = "; ".join((etag, *symlinks.shown_target(target))) + "".join(_shown_etags(version))
+    noted = "; ".join((etag, *symlinks.shown_target(target))) + shown_etags(version)
     link = call.own(
         "PUT",
         headers={
@@ -277,14 +278,6 @@ def _turn(
         objects.EXPIRY: expiry,
     }
     proceed(link)
-
-
-def _shown_etags(found: Response) -> Iterator[str]:
-    """What listings have behind the ETag of a large object."""
-    for shown in ("slo_etag", "s3_etag", "s3_upload"):
-        name = shown.replace("_", "-").removeprefix("slo-")
-        if whole := header(found, f"x-object-sysmeta-slo-{name}"):
-            yield f"; {shown}={whole}"
 
 
 def _keep_unversioned(call: Call, proceed: Proceed) -> None:
@@ -319,7 +312,7 @@ def _keep_unversioned(call: Call, proceed: Proceed) -> None:
     keep = call.own("PUT", headers=headers, body=lambda size: body).at(
         ObjectPath(call.account, hidden(call.container), object_name(call.object, stamp))
     )
-    shown = "".join(_shown_etags(found))
+    shown = shown_etags(found)
 
     def finish(own: str, size: int) -> Mapping[str, str]:
         return {OVERRIDE_ETAG: f"{own}{shown}{IS_NULL}"}

@@ -25,7 +25,7 @@ from nubelet.kernel.cloud import Cloud
 from nubelet.kernel.errors import ApiError
 from nubelet.kernel.reconcile import Reconciler
 from nubelet.object_store.features import archived_parts, history
-from nubelet.object_store.features.version_names import hidden, object_name
+from nubelet.object_store.features.version_names import hidden, object_name, upload_of
 from nubelet.object_store.s3 import names, versions
 from nubelet.object_store.storage import (
     WITHIN_RESERVE,
@@ -170,18 +170,21 @@ def _still(store: Storage, path: ObjectPath, version: str, ids: Collection[str])
     there.update(each.id for each in versions.of_key(store, path) if each.may_name(ids))
     for each in there - {None, "", version}:
         still.update(_named(store, path, each or ""))
-    return still | set(named_by_archived(store, path))
+    return still | set(named_by_archived(store, path, ids))
 
 
-def named_by_archived(store: Storage, path: ObjectPath) -> Iterator[str]:
+def named_by_archived(store: Storage, path: ObjectPath, ids: Collection[str]) -> Iterator[str]:
     """The segments that old objects of a key name, where those are moved to a container of the
-    user's own (features/history.py)."""
+    user's own (features/history.py); all that were sent for these uploads (none given: for any)."""
     try:
         info = store.container(path.account, path.container, totals=False)
     except Missing:
         return
     for each in history.archived(store, info, path.object):
-        yield from _named(store, each, "")
+        made_by = upload_of(each.etag)  # where that is told, it is made of nothing else
+        if not ids or not made_by or made_by in ids:
+            at = ObjectPath(path.account, history.location(info), each.name)
+            yield from _named(store, at, "")
 
 
 def _started(store: Storage, unless: ObjectPath, starts: Sequence[str]) -> Iterator[str]:

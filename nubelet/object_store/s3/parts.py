@@ -381,7 +381,7 @@ def in_use(asked: Asked, ids: Collection[str] = ()) -> set[str]:
             if version.may_name(ids):
                 used.update(_named(asked, {"version-id": version.id})[1])
     start = f"/{names.parts_of(asked.bucket)}/"
-    archived = garbage.named_by_archived(asked.store, asked.path)
+    archived = garbage.named_by_archived(asked.store, asked.path, ids)
     return used | {name.removeprefix(start) for name in archived}
 
 
