@@ -177,13 +177,28 @@ class Asked:
             if call.container_info() is None:
                 return S3Error("NoSuchBucket", BucketName=call.container)
             if call.object and error.headers.get("Content-Type") == DELETE_MARKER:
-                return _of_marker(error.headers.get("X-Object-Version-Id", ""), self.query)
+                return self._of_marker(error.headers.get("X-Object-Version-Id", ""))
             if call.object and (version := call.query.get("version-id")):
                 version = self.query.get("versionId", version)
                 return S3Error("NoSuchVersion", Key=call.object, VersionId=version)
             if call.object:
                 return S3Error("NoSuchKey", Key=call.object)
             return S3Error("NoSuchBucket", BucketName=call.container)
+        return error
+
+    def _of_marker(self, version: str) -> S3Error:
+        error = S3Error(
+            "MethodNotAllowed",
+            "The version is a delete marker.",
+            Method=self.request.method,
+            ResourceType="DeleteMarker",
+        )
+        error.headers |= {
+            "x-amz-delete-marker": "true",
+            "x-amz-version-id": self.query.get("versionId", version),
+            "Allow": "DELETE",
+            "Last-Modified": timestamps.http_date(version),
+        }
         return error
 
     def seen_bucket(self) -> ContainerInfo | None:
@@ -248,17 +263,6 @@ class Asked:
         call = self.call("POST", object="", headers={**headers, **(more or {})})
         call.notes["decided"] = True
         self.ask(call)
-
-
-def _of_marker(version: str, query: Mapping[str, str]) -> S3Error:
-    error = S3Error("MethodNotAllowed", "The version is a delete marker.")
-    error.headers |= {
-        "x-amz-delete-marker": "true",
-        "x-amz-version-id": query.get("versionId", version),
-        "Allow": "DELETE",
-        "Last-Modified": timestamps.http_date(version),
-    }
-    return error
 
 
 NOTED = rules.NOTED

@@ -29,6 +29,8 @@ from nubelet.object_store.s3.errors import S3Error
 _NAMELESS = "us-east-1"
 _LOCATION = "location"
 _MOST = 10_000
+# With one of these a list of buckets tells of their regions.
+_OF_PAGES = {"bucket-region", "continuation-token", "max-buckets", "prefix"}
 
 
 def list_buckets(asked: Asked) -> Response:
@@ -46,6 +48,9 @@ def list_buckets(asked: Asked) -> Response:
     buckets = [
         {"Name": each["name"], "CreationDate": xml.iso(each["last_modified"])} for each in shown
     ]
+    if query.keys() & _OF_PAGES:
+        for bucket in buckets:
+            bucket["BucketRegion"] = _today(_region(asked, bucket["Name"]))
     is_more = len(found) > len(shown)
     return xml.document(
         "ListAllMyBucketsResult",

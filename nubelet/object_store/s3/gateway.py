@@ -234,9 +234,11 @@ def _answer(asked: Asked) -> Response:
     method = asked.request.method
     if method == "OPTIONS":
         return _preflight(asked)
+    kind = "OBJECT" if asked.key else "BUCKET" if asked.bucket else "SERVICE"
+    not_allowed = S3Error("MethodNotAllowed", Method=method, ResourceType=kind)
     if not asked.bucket:
         if method != "GET":
-            raise S3Error("MethodNotAllowed")
+            raise not_allowed
         return buckets.list_buckets(asked)
     if forms.is_form(method, asked.key, asked.headers):
         return forms.upload(asked)
@@ -247,10 +249,10 @@ def _answer(asked: Asked) -> Response:
     name = next((each for each in asked.query if each in subresources), "")
     if not name and any(each and each in asked.query for _, each in other):
         # What only a bucket has, or only a key: else it would be taken for the plain operation.
-        raise S3Error("MethodNotAllowed")
+        raise not_allowed
     found = table.get((method, name))
     if found is None:
-        raise S3Error("MethodNotAllowed")
+        raise not_allowed
     (operation, asked.action), asked.subresource = found, name
     if asked.query.get("versionId") == "":
         raise S3Error("InvalidArgument", "The version id must not be empty.")

@@ -207,7 +207,7 @@ def _shown(asked: Asked, each: dict[str, Any], with_owner: bool) -> dict[str, An
 def _spelling(asked: Asked) -> Callable[[str], str]:
     kind = asked.query.get("encoding-type")
     if kind not in (None, "url"):
-        raise S3Error("InvalidArgument", "encoding-type must be url.")
+        raise _wrong("encoding-type", kind, "encoding-type must be url.")
     return (lambda text: quote(text, safe="/-_.*")) if kind else (lambda text: text)
 
 
@@ -216,7 +216,8 @@ def _most(text: str | None, name: str = "max-keys") -> int:
         return MOST
     most = digits.read(text, _MOST_SAID)
     if most is None:
-        raise S3Error("InvalidArgument", f"{name} must be an integer between 0 and {_MOST_SAID}.")
+        message = f"{name} must be an integer between 0 and {_MOST_SAID}."
+        raise _wrong(name, text, message)
     return min(most, MOST)
 
 
@@ -230,4 +231,9 @@ def name_of_token(token: str) -> str:
     try:
         return base64.b64decode(token, b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise S3Error("InvalidArgument", "The continuation token is not one of ours.") from None
+        message = "The continuation token is not one of ours."
+        raise _wrong("continuation-token", token, message) from None
+
+
+def _wrong(name: str, value: str, message: str) -> S3Error:
+    return S3Error("InvalidArgument", message, ArgumentName=name, ArgumentValue=value)

@@ -153,6 +153,9 @@ def refuse_unknown(asked: Asked) -> None:
     encryption.check(asked.ctx, headers)
     if headers.get("x-amz-storage-class", STORAGE_CLASS) != STORAGE_CLASS:
         raise S3Error("InvalidStorageClass")
+    for name in ("If-Modified-Since", "If-Unmodified-Since"):
+        if name.lower() in headers:
+            raise S3Error("NotImplemented", f"Writes do not have the condition {name}.")
 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -165,8 +168,10 @@ def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
     size = sum(
         len((name + value).encode("utf-8", "surrogateescape")) for name, value in found.items()
     )
-    if size - len(found) * len(_STORED) > _MOST_METADATA_BYTES:
-        raise S3Error("MetadataTooLarge")
+    size -= len(found) * len(_STORED)
+    if size > _MOST_METADATA_BYTES:
+        most = str(_MOST_METADATA_BYTES)
+        raise S3Error("MetadataTooLarge", Size=str(size), MaxSizeAllowed=most)
     for name in KEPT:
         if name in headers:
             found[name] = _text(headers[name])
@@ -268,8 +273,9 @@ def look_at_source(asked: Asked) -> Response:
         for name, value in asked.headers.items()
         if name.startswith(f"{start}if-")
     }
-    if conditions.check(_in_order(asks), etag_of(found), _modified(found)) != 200:
-        raise S3Error("PreconditionFailed")
+    status = conditions.check(_in_order(asks), etag_of(found), _modified(found))
+    if status != 200:
+        raise S3Error("PreconditionFailed", Condition=start + _failed(asks, status))
     return found
 
 
@@ -286,6 +292,13 @@ def _in_order(asks: Mapping[str, str]) -> Mapping[str, str]:
     if "if-match" not in asks:
         return asks
     return {name: value for name, value in asks.items() if name != "if-unmodified-since"}
+
+
+def _failed(asks: Mapping[str, str], status: int) -> str:
+    """Which condition it was that did not hold."""
+    if status == 412:
+        return "If-Match" if "if-match" in asks else "If-Unmodified-Since"
+    return "If-None-Match" if "if-none-match" in asks else "If-Modified-Since"
 
 
 def _modified(found: Response) -> int:
@@ -314,7 +327,7 @@ def show(asked: Asked) -> Response:
 
 def _show(asked: Asked) -> Response:
     query = wanted(asked)
-    is_asked = any(name in asked.headers for name in _CONDITIONS)
+    is_asked = any(name in asked.headers for name in (*_CONDITIONS, "if-range"))
     found = None
     if is_asked or "partNumber" in asked.query:
         found = asked.ask(asked.call("HEAD", query=query))
@@ -325,10 +338,13 @@ def _show(asked: Asked) -> Response:
         if status == 304:
             return Response(304, None, _described(found))
         if status == 412:
-            raise S3Error("PreconditionFailed")
+            raise S3Error("PreconditionFailed", Condition=_failed(asks, status))
     headers = {"range": asked.headers["range"]} if "range" in asked.headers else {}
     if "," in headers.get("range", ""):
         headers = {}  # S3 answers several ranges with the whole
+    said = asked.headers.get("if-range", "").strip()
+    if said and found and said not in (etag_of(found), header(found, "Last-Modified")):
+        headers = {}  # what the range was to complete is not there any more (RFC 9110, 13.1.5)
     if found is not None and "partNumber" in asked.query:
         if headers:
             raise S3Error("InvalidRequest", "A range and a part number exclude each other.")

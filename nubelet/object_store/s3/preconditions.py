@@ -59,12 +59,15 @@ def check(asked: Asked, said: Mapping[str, str]) -> Timestamp | None:
 def _compare(found: Response, said: Mapping[str, str]) -> None:
     etags = {name: said[name] for name in OF_WRITES if name in said}
     size = header(found, "Content-Length")
-    if (
-        conditions.check(etags, etag_of(found), 0) != 200
-        or said.get(_SIZE, size) != size
-        or (_MODIFIED in said and not _was_written(found, said[_MODIFIED]))
-    ):
-        raise S3Error("PreconditionFailed")
+    failed = ""
+    if conditions.check(etags, etag_of(found), 0) != 200:
+        failed = "If-Match" if "if-match" in etags else "If-None-Match"
+    elif said.get(_SIZE, size) != size:
+        failed = _SIZE
+    elif _MODIFIED in said and not _was_written(found, said[_MODIFIED]):
+        failed = _MODIFIED
+    if failed:
+        raise S3Error("PreconditionFailed", Condition=failed)
 
 
 def _was_written(found: Response, said: str) -> bool:

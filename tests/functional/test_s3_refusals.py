@@ -1,0 +1,112 @@
+"""What refusals tell programs, and what is refused rather than passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.s3_calls import S3, clients, clouds
+
+s3 = clouds()
+client = clients()
+
+
+@pytest.fixture
+def bucket(s3: S3, client: Any) -> str:
+    return s3.bucket(client)
+
+
+def error_of(call: Callable[..., Any], **what: Any) -> dict[str, Any]:
+    with pytest.raises(ClientError) as caught:
+        call(**what)
+    return dict(caught.value.response["Error"])
+
+
+def with_headers(client: Any, operation: str, headers: dict[str, str], **what: Any) -> Any:
+    """An operation with headers that the client does not know."""
+
+    def add(params: Any, **_more: Any) -> None:
+        params["headers"].update(headers)
+
+    event = f"before-call.s3.{operation}"
+    client.meta.events.register(event, add)
+    try:
+        name = "".join(f"_{each.lower()}" if each.isupper() else each for each in operation)[1:]
+        return getattr(client, name)(**what)
+    finally:
+        client.meta.events.unregister(event, add)
+
+
+def test_a_range_of_what_has_changed_is_the_whole(client: Any, bucket: str) -> None:
+    key = {"Bucket": bucket, "Key": "k"}
+    client.put_object(**key, Body=b"old old")
+    before = client.head_object(**key)["ETag"]
+    client.put_object(**key, Body=b"new new")
+    now = client.head_object(**key)
+    modified = now["ResponseMetadata"]["HTTPHeaders"]["last-modified"]
+    for said, status in (
+        (before, 200),
+        (now["ETag"], 206),
+        (f"W/{now['ETag']}", 200),
+        (modified, 206),
+        ("Thu, 01 Jan 2015 00:00:00 GMT", 200),
+    ):
+        answer = with_headers(client, "GetObject", {"If-Range": said}, **key, Range="bytes=4-")
+        assert answer["ResponseMetadata"]["HTTPStatusCode"] == status, said
+        assert answer["Body"].read() == (b"new" if status == 206 else b"new new")
+        head = with_headers(client, "HeadObject", {"If-Range": said}, **key, Range="bytes=4-")
+        assert head["ContentLength"] == (3 if status == 206 else 7)
+
+
+@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since"])
+def test_conditions_that_writes_do_not_have(client: Any, bucket: str, name: str) -> None:
+    headers = {name: "Thu, 01 Jan 2015 00:00:00 GMT"}
+    key = {"Bucket": bucket, "Key": "k"}
+    with pytest.raises(ClientError) as caught:
+        with_headers(client, "PutObject", headers, **key, Body=b"x")
+    assert caught.value.response["Error"]["Code"] == "NotImplemented"
+    with pytest.raises(ClientError):
+        client.head_object(**key)
+
+
+def test_which_condition_failed(client: Any, bucket: str) -> None:
+    key = {"Bucket": bucket, "Key": "k"}
+    client.put_object(**key, Body=b"x")
+    put, get = client.put_object, client.get_object
+    assert error_of(put, **key, Body=b"", IfNoneMatch="*")["Condition"] == "If-None-Match"
+    assert error_of(put, **key, Body=b"", IfMatch='"odd"')["Condition"] == "If-Match"
+    assert error_of(get, **key, IfMatch='"odd"')["Condition"] == "If-Match"
+    since = error_of(get, **key, IfUnmodifiedSince="2015-01-01T00:00:00Z")
+    assert since["Condition"] == "If-Unmodified-Since"
+    to = {"Bucket": bucket, "Key": "copy"}
+    copied = error_of(client.copy_object, **to, CopySource=key, CopySourceIfMatch='"odd"')
+    assert copied["Condition"] == "x-amz-copy-source-If-Match"
+
+
+def test_which_argument_is_wrong(client: Any, bucket: str) -> None:
+    found = error_of(client.list_objects_v2, Bucket=bucket, EncodingType="odd")
+    assert (found["ArgumentName"], found["ArgumentValue"]) == ("encoding-type", "odd")
+    found = error_of(client.list_objects_v2, Bucket=bucket, MaxKeys=-1)
+    assert (found["ArgumentName"], found["ArgumentValue"]) == ("max-keys", "-1")
+    found = error_of(client.list_objects_v2, Bucket=bucket, ContinuationToken="%")
+    assert (found["ArgumentName"], found["ArgumentValue"]) == ("continuation-token", "%")
+    found = error_of(client.put_object, Bucket=bucket, Key="k", Metadata={"a": "b" * 2048})
+    assert (found["Size"], found["MaxSizeAllowed"]) == ("2049", "2048")
+
+
+def test_which_method_is_not_allowed(client: Any, s3: S3) -> None:
+    bucket = s3.bucket(client)
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    key = {"Bucket": bucket, "Key": "k"}
+    marker = client.delete_object(**key)["VersionId"]
+    found = error_of(client.get_object, **key, VersionId=marker)
+    assert (found["Method"], found["ResourceType"]) == ("GET", "DeleteMarker")
+
+
+def test_pages_of_buckets_tell_of_their_regions(client: Any, bucket: str) -> None:
+    [found] = client.list_buckets(Prefix=bucket, MaxBuckets=1)["Buckets"]
+    assert found["BucketRegion"] == "us-east-1"
+    assert all("BucketRegion" not in each for each in client.list_buckets()["Buckets"])
