@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from tests.s3_calls import S3, clients, clouds
@@ -110,3 +116,36 @@ def test_pages_of_buckets_tell_of_their_regions(client: Any, bucket: str) -> Non
     [found] = client.list_buckets(Prefix=bucket, MaxBuckets=1)["Buckets"]
     assert found["BucketRegion"] == "us-east-1"
     assert all("BucketRegion" not in each for each in client.list_buckets()["Buckets"])
+
+
+def test_lists_of_keys_to_delete(s3: S3, client: Any, bucket: str) -> None:
+    client.put_object(Bucket=bucket, Key="k", Body=b"x")
+    named = b"<Delete><Object><Key>k</Key></Object></Delete>"
+    for body, is_summed, code in (
+        (named, False, "InvalidRequest"),
+        (b"<Delete><Object><VersionId>x</VersionId></Object></Delete>", True, "MalformedXML"),
+    ):
+        answer = signed_post(s3, f"/s3/{bucket}?delete=", body, is_summed=is_summed)
+        assert answer.status_code == 400
+        assert f"<Code>{code}</Code>" in answer.text
+        client.head_object(Bucket=bucket, Key="k")
+    assert signed_post(s3, f"/s3/{bucket}?delete=", named, is_summed=True).status_code == 200
+
+
+def signed_post(s3: S3, path: str, body: bytes, *, is_summed: bool) -> httpx.Response:
+    request = AWSRequest("POST", s3.cloud.url + path, data=body)
+    if is_summed:
+        digest = hashlib.md5(body, usedforsecurity=False).digest()
+        request.headers["Content-MD5"] = base64.b64encode(digest).decode()
+    credentials = Credentials(s3.key["aws_access_key_id"], s3.key["aws_secret_access_key"])
+    S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
+    return httpx.post(request.url, content=body, headers=dict(request.headers), timeout=60)
+
+
+def test_a_range_of_the_source_is_for_copies_of_parts(client: Any, bucket: str) -> None:
+    key, to = {"Bucket": bucket, "Key": "k"}, {"Bucket": bucket, "Key": "copy"}
+    client.put_object(**key, Body=b"whole")
+    headers = {"x-amz-copy-source-range": "bytes=0-1"}
+    with pytest.raises(ClientError) as caught:
+        with_headers(client, "CopyObject", headers, **to, CopySource=key)
+    assert caught.value.response["Error"]["Code"] == "InvalidArgument"

@@ -404,22 +404,23 @@ def _named(asked: Asked) -> list[_Named]:
 
 def _chosen(asked: Asked, named: Sequence[_Named], there: Mapping[int, Part]) -> list[Part]:
     """The parts that are named; raises what is wrong with them."""
-    chosen: list[Part] = []
+    upload_id, chosen = asked.query["uploadId"], list[Part]()
     for number, etag, each in named:
         found = there.get(number)
         if found is None or found.etag != etag:  # a listing may be behind
-            found = parts.find(asked, asked.query["uploadId"], number)
+            found = parts.find(asked, upload_id, number)
         if found is None or found.etag != etag:
-            raise S3Error("InvalidPart", PartNumber=str(number), ETag=etag)
+            raise S3Error("InvalidPart", UploadId=upload_id, PartNumber=str(number), ETag=etag)
         for name, value in checksums.document_of(found.checksum).items():
             if name != "ChecksumType" and xml.text(each, name, value) != value:
-                raise S3Error("InvalidPart", PartNumber=str(number), ETag=etag)
+                raise S3Error("InvalidPart", UploadId=upload_id, PartNumber=str(number), ETag=etag)
         chosen.append(found)
     for each_part in chosen[:-1]:
         if each_part.size < SMALLEST_BYTES:
             raise S3Error(
                 "EntityTooSmall",
                 PartNumber=str(each_part.number),
+                ETag=each_part.etag,
                 ProposedSize=str(each_part.size),
                 MinSizeAllowed=str(SMALLEST_BYTES),
             )

@@ -196,6 +196,8 @@ def _text(sent: str) -> str:
 
 def _copy(asked: Asked) -> Response:
     account, bucket, key, version = source_of_copy(asked)
+    if "x-amz-copy-source-range" in asked.headers:
+        raise S3Error("InvalidArgument", "x-amz-copy-source-range is for copies of parts.")
     directive = asked.headers.get("x-amz-metadata-directive", "COPY")
     tagging = asked.headers.get("x-amz-tagging-directive", "COPY")
     if directive not in ("COPY", "REPLACE") or tagging not in ("COPY", "REPLACE"):
@@ -445,10 +447,15 @@ def delete(asked: Asked) -> Response:
 
 def delete_many(asked: Asked) -> Response:
     """POST /bucket?delete: up to a thousand keys at once."""
+    if "content-md5" not in asked.headers and not checksums.asked_of(asked.headers):
+        message = "Deleting many keys needs Content-MD5 or a checksum of the list."
+        raise S3Error("InvalidRequest", message)
     document = xml.read(asked.document(), "Delete")
     wanted = document.findall("Object")
     if not 0 < len(wanted) <= 1000:
         raise S3Error("MalformedXML", "Delete takes 1 to 1,000 objects.")
+    if any(each.find("Key") is None for each in wanted):
+        raise S3Error("MalformedXML", "An object has no Key.")
     is_quiet = xml.text(document, "Quiet").lower() == "true"
     asked.bucket_info()
     deleted: list[dict[str, Any]] = []
