@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+import hmac
+import json
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import boto3
 import httpx
 import pytest
 from botocore.auth import S3SigV4Auth
@@ -149,3 +155,80 @@ def test_a_range_of_the_source_is_for_copies_of_parts(client: Any, bucket: str) 
     with pytest.raises(ClientError) as caught:
         with_headers(client, "CopyObject", headers, **to, CopySource=key)
     assert caught.value.response["Error"]["Code"] == "InvalidArgument"
+
+
+def test_tokens_that_belong_to_no_key(s3: S3, client: Any, bucket: str) -> None:
+    key = {name: value for name, value in s3.key.items() if name != "project"}
+    other = boto3.client(
+        "s3",
+        endpoint_url=f"{s3.cloud.url}/s3",
+        region_name="us-east-1",
+        aws_session_token="x",
+        **key,
+    )
+    assert error_of(other.list_buckets)["Code"] == "InvalidToken"
+
+
+def test_forms_are_for_one_bucket(s3: S3, client: Any, bucket: str) -> None:
+    post = client.generate_presigned_post(bucket, "k", ExpiresIn=60)
+    assert httpx.post(post["url"], data=post["fields"], files={"file": b"x"}).status_code == 204
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
+    conditions = [{"key": "k"}]
+    text = json.dumps({"expiration": ends, "conditions": conditions}).encode()
+    policy = base64.b64encode(text)
+    secret = s3.key["aws_secret_access_key"].encode()
+    fields = {
+        "key": "k",
+        "AWSAccessKeyId": s3.key["aws_access_key_id"],
+        "policy": policy.decode(),
+        "signature": base64.b64encode(hmac.digest(secret, policy, "sha1")).decode(),
+    }
+    answer = httpx.post(f"{s3.cloud.url}/s3/{bucket}", data=fields, files={"file": b"x"})
+    assert (answer.status_code, "bucket" in answer.text) == (403, True)
+
+
+def test_versions_and_markers_are_listed_in_their_order(s3: S3, client: Any, bucket: str) -> None:
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    for key in ("a", "b"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"1")
+        client.delete_object(Bucket=bucket, Key=key)
+        client.put_object(Bucket=bucket, Key=key, Body=b"2")
+    url = client.generate_presigned_url("list_object_versions", Params={"Bucket": bucket})
+    found = re.findall("<(Version|DeleteMarker)><Key>([ab])", httpx.get(url).text)
+    kinds = ("Version", "DeleteMarker", "Version")
+    assert found == [(kind, key) for key in "ab" for kind in kinds]
+
+
+def test_documents_that_say_too_little(client: Any, bucket: str) -> None:
+    client.put_object(Bucket=bucket, Key="k", Body=b"")
+    body = b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>"
+    with pytest.raises(ClientError) as caught, replaced(client, "PutObjectTagging", body):
+        client.put_object_tagging(Bucket=bucket, Key="k", Tagging={"TagSet": []})
+    assert caught.value.response["Error"]["Code"] == "MalformedXML"
+    body = (
+        b"<LifecycleConfiguration><Rule><ID>r</ID><Prefix/><Status>Enabled</Status>"
+        b"<Expiration><Date>20300101</Date></Expiration></Rule></LifecycleConfiguration>"
+    )
+    rule = {"Filter": {}, "Status": "Enabled", "Expiration": {"Days": 1}}
+    what = {"Bucket": bucket, "LifecycleConfiguration": {"Rules": [rule]}}
+    operation = "PutBucketLifecycleConfiguration"
+    with pytest.raises(ClientError) as caught, replaced(client, operation, body):
+        client.put_bucket_lifecycle_configuration(**what)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+
+
+@contextmanager
+def replaced(client: Any, operation: str, body: bytes) -> Iterator[None]:
+    """The client sends this body instead."""
+
+    def replace(params: Any, **_more: Any) -> None:
+        params["body"] = body
+        for name in [name for name in params["headers"] if "checksum" in name.lower()]:
+            del params["headers"][name]
+
+    event = f"before-call.s3.{operation}"
+    client.meta.events.register_last(event, replace)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister(event, replace)

@@ -83,4 +83,6 @@ def update(asked: Asked) -> Response:
     if len(found) != 1:
         raise S3Error("MalformedXML", "There is one rule, with an SSEAlgorithm.")
     _check_algorithm(asked.ctx, xml.texts(found)[0])
+    if document.find("Rule/ApplyServerSideEncryptionByDefault/KMSMasterKeyID") is not None:
+        raise S3Error("InvalidArgument", f"A KMSMasterKeyID does not go with {_ALGORITHM}.")
     return Response(200, b"")

@@ -50,6 +50,7 @@ _STATUS = {
     "InvalidStorageClass": (400, "The only storage class is STANDARD."),
     "InvalidTargetBucketForLogging": (400, "The bucket for the log is not there, or not yours."),
     "InvalidTag": (400, "The tag is not valid."),
+    "InvalidToken": (400, "The key is not a temporary one: no token belongs to it."),
     "KMS.NotFoundException": (400, "There is no such key: no key service is here."),
     "KeyTooLongError": (400, "The key is longer than 1,024 bytes."),
     "MalformedACLError": (400, "The access list is not well-formed."),

@@ -158,6 +158,8 @@ def _judge(fields: Mapping[str, str], bucket: str) -> tuple[int, int]:
             raise S3Error(
                 "AccessDenied", f"Invalid according to Policy: Policy Condition failed: {text}"
             )
+    if "bucket" not in spoken:  # else it would be one for every bucket of its signer
+        raise S3Error("AccessDenied", "Invalid according to Policy: no condition names the bucket.")
     extra = {name for name in fields if name and not name.startswith("x-ignore-")} - spoken
     if extra:
         raise S3Error(

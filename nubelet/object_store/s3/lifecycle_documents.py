@@ -180,7 +180,7 @@ def _read_expiration(rule: Rule, found: Element | None) -> None:
 
 def _date(text: str) -> float:
     try:
-        moment = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text if "-" in text else "")  # with its dashes, as in XML
         time = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise S3Error("MalformedXML", "Date is not one of ISO 8601.") from None

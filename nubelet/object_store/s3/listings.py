@@ -83,7 +83,8 @@ def list_versions(asked: Asked) -> Response:
         further["version_marker"] = versions.resolve(asked.store, path, version)
     entries = _page(asked, prefix, delimiter, marker, most + 1, **further) if most else []
     is_truncated, entries = len(entries) > most, entries[:most]
-    shown, markers, folders = [], [], []
+    shown: list[tuple[str, dict[str, Any]]] = []
+    folders = []
     for each in entries:
         if "subdir" in each:
             folders.append({"Prefix": spell(each["subdir"])})
@@ -95,9 +96,10 @@ def list_versions(asked: Asked) -> Response:
         }
         if each["content_type"] == DELETE_MARKER:
             modified = xml.iso(each["last_modified"])
-            markers.append(line | {"LastModified": modified, "Owner": access.owner(asked.account)})
+            line |= {"LastModified": modified, "Owner": access.owner(asked.account)}
+            shown.append(("DeleteMarker", line))
         else:
-            shown.append(line | _shown(asked, each, with_owner=True))
+            shown.append(("Version", line | _shown(asked, each, with_owner=True)))
     last = entries[-1] if entries and is_truncated else None
     answer = {
         "Name": asked.bucket,
@@ -111,8 +113,7 @@ def list_versions(asked: Asked) -> Response:
         "Delimiter": spell(delimiter) if delimiter else None,
         "EncodingType": query.get("encoding-type"),
         "IsTruncated": is_truncated,
-        "Version": shown,
-        "DeleteMarker": markers,
+        "Version": xml.mixed(shown),
         "CommonPrefixes": folders,
     }
     return xml.document("ListVersionsResult", answer)

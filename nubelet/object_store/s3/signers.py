@@ -23,6 +23,9 @@ from nubelet.object_store.s3 import hosts, signing
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.signing import Signature
 
+# With keys that are temporary, which there are none of here.
+_OF_TEMPORARY = "x-amz-security-token"
+
 
 class Signed(NamedTuple):
     """Who signed. key: of version 4, for chunks that are signed one by one. allow: asks the access
@@ -44,6 +47,13 @@ def identify(ctx: Context, request: Request, bucket: str = "") -> Signed | None:
 
 def verify(ctx: Context, request: Request, signature: Signature) -> Signed:
     """Who made a signature; raises S3Error for one that nobody made who may."""
+    found = _verify(ctx, request, signature)
+    if any(name.lower() == _OF_TEMPORARY for name in (*request.headers, *request.query)):
+        raise S3Error("InvalidToken")
+    return found
+
+
+def _verify(ctx: Context, request: Request, signature: Signature) -> Signed:
     own = own_auth.find_user(ctx.cloud.settings, signature.access)
     if own is not None:
         secret, credentials = own

@@ -29,6 +29,8 @@ def read_document(body: bytes, most: int = _MOST) -> str:
     found = xml.read(body, "Tagging").find("TagSet")
     if found is None:
         raise S3Error("MalformedXML")
+    if any(each.find("Value") is None for each in found.findall("Tag")):
+        raise S3Error("MalformedXML", "A tag has a Value.")
     pairs = [(each.findtext("Key"), each.findtext("Value")) for each in found.findall("Tag")]
     return urlencode(read(((name or "", value or "") for name, value in pairs), most))
 

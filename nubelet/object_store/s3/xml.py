@@ -51,6 +51,11 @@ class Raw:
         self.text = text
 
 
+def mixed(elements: Iterable[tuple[str, Any]]) -> Raw:
+    """Elements of several names, in their order."""
+    return Raw("".join(_element(name, value) for name, value in elements))
+
+
 def read(data: bytes, root: str) -> Element:
     """The root element of a document, its namespaces taken off; raises MalformedXML."""
     if b"<!" in data.replace(b"<!--", b"").replace(b"<![CDATA[", b""):
