@@ -232,3 +232,50 @@ def replaced(client: Any, operation: str, body: bytes) -> Iterator[None]:
         yield
     finally:
         client.meta.events.unregister(event, replace)
+
+
+ORIGIN = "https://page.example"
+
+
+def allow_origin(client: Any, bucket: str, **more: Any) -> None:
+    rule = {"AllowedMethods": ["GET"], "AllowedOrigins": [ORIGIN], **more}
+    client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [rule]})
+
+
+def test_a_page_of_another_origin_sees_refusals(s3: S3, client: Any, bucket: str) -> None:
+    allow_origin(client, bucket)
+    url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "none"})
+    for refused_url, status in ((url, 404), (f"{s3.cloud.url}/s3/{bucket}/none", 403)):
+        answer = httpx.get(refused_url, headers={"Origin": ORIGIN})
+        assert answer.status_code == status
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        other = httpx.get(refused_url, headers={"Origin": "https://other.example"})
+        assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_preflights_that_are_refused(s3: S3, client: Any, bucket: str) -> None:
+    allow_origin(client, bucket)
+    url = f"{s3.cloud.url}/s3/{bucket}/k"
+    asked = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+    answer = httpx.options(url, headers=asked)
+    assert (answer.status_code, "<Code>AccessForbidden</Code>" in answer.text) == (403, True)
+    assert "<Method>PUT</Method>" in answer.text
+    answer = httpx.options(url)
+    assert (answer.status_code, "<Code>BadRequest</Code>" in answer.text) == (400, True)
+    with pytest.raises(ClientError) as caught:
+        allow_origin(client, bucket, ExposeHeaders=["*"])
+    assert caught.value.response["Error"]["Code"] == "InvalidRequest"
+
+
+def test_statements_of_one_policy_have_names_of_their_own(client: Any, bucket: str) -> None:
+    one = {
+        "Sid": "one",
+        "Effect": "Allow",
+        "Principal": "*",
+        "Action": "s3:GetObject",
+        "Resource": f"arn:aws:s3:::{bucket}/*",
+    }
+    text = json.dumps({"Statement": [one, one]})
+    assert error_of(client.put_bucket_policy, Bucket=bucket, Policy=text)["Code"] == (
+        "MalformedPolicy"
+    )

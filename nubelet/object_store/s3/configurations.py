@@ -180,7 +180,11 @@ def update_cors(asked: Asked) -> Response:
         if not methods or not methods <= {"GET", "PUT", "POST", "DELETE", "HEAD"}:
             raise S3Error("InvalidRequest", "AllowedMethod must be GET, PUT, POST, DELETE or HEAD.")
         origins = rule["AllowedOrigin"]
-        if not origins or any(origin.count("*") > 1 for origin in origins):
+        if not origins:
+            raise S3Error("MalformedXML", "A rule has an AllowedOrigin.")
+        if any("*" in name for name in rule["ExposeHeader"]):
+            raise S3Error("InvalidRequest", "ExposeHeader has no wildcards.")
+        if any(origin.count("*") > 1 for origin in origins):
             raise S3Error("InvalidRequest", "AllowedOrigin must have one wildcard at most.")
         rules.append(rule)
     if not 0 < len(rules) <= 100:

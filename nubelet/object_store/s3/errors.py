@@ -13,10 +13,12 @@ from nubelet.kernel.http.messages import Response
 XML = "application/xml"
 _STATUS = {
     "AccessDenied": (403, "Access Denied."),
+    "AccessForbidden": (403, "Access forbidden."),
     "AccessControlListNotSupported": (400, "The bucket does not allow access lists."),
     "AuthorizationHeaderMalformed": (400, "The authorization header is malformed."),
     "AuthorizationQueryParametersError": (400, "The query parameters of the signature are wrong."),
     "BadDigest": (400, "The Content-MD5 or checksum that was sent is not that of the data."),
+    "BadRequest": (400, "Bad request."),
     "BucketAlreadyExists": (409, "The bucket belongs to somebody else."),
     "BucketAlreadyOwnedByYou": (409, "The bucket exists, and it is yours."),
     "BucketNotEmpty": (409, "The bucket is not empty."),

@@ -170,6 +170,8 @@ def serve(ctx: Context, request: Request) -> Response:
         with_body, code = request.method != "HEAD", errors.translated(error).s3_code
         shown = path.decode("latin-1")
         response = errors.answer(error, shown, ctx.request_id, with_body=with_body)
+    if asked is not None:
+        response.headers.update(_for_browser(asked))
     response.headers["x-amz-request-id"] = ctx.request_id
     response.headers["x-amz-id-2"] = ctx.request_id
     if response.content_type is None:
@@ -262,11 +264,19 @@ def _answer(asked: Asked) -> Response:
     charged = payments.check(asked)
     response = operation(asked)
     response.headers |= charged
-    if origin := asked.headers.get("origin"):
-        info = asked.call("HEAD", object="").container_info()
-        rule = configurations.cors_headers(info, origin, method) if info else None
-        response.headers.update(rule or {})
     return response
+
+
+def _for_browser(asked: Asked) -> Mapping[str, str]:
+    """What lets a page of another origin see the answer, be it a refusal."""
+    origin, method = asked.headers.get("origin"), asked.request.method
+    if not origin or not asked.bucket or method == "OPTIONS":
+        return {}
+    try:
+        info = asked.call("HEAD", object="").container_info()
+    except ApiError:  # the store does not answer, as was said
+        return {}
+    return (configurations.cors_headers(info, origin, method) if info else None) or {}
 
 
 def _check_expected_owner(asked: Asked) -> None:
@@ -281,11 +291,13 @@ def _preflight(asked: Asked) -> Response:
     origin = asked.headers.get("origin", "")
     method = asked.headers.get("access-control-request-method", "")
     if not origin or not method:
-        raise S3Error("InvalidRequest", "A preflight names an origin and a method.")
+        raise S3Error("BadRequest", "A preflight names an origin and a method.")
     info = asked.call("HEAD", object="").container_info() if asked.bucket else None
     wanted = asked.headers.get("access-control-request-headers", "").lower().split(",")
     wanted = [each.strip() for each in wanted if each.strip()]
     found = configurations.cors_headers(info, origin, method, wanted) if info else None
     if found is None:
-        raise S3Error("AccessDenied", "No CORS rule of the bucket allows this.")
+        kind = "OBJECT" if asked.key else "BUCKET"
+        message = "No CORS rule of the bucket allows this."
+        raise S3Error("AccessForbidden", message, Method=method, ResourceType=kind)
     return Response(200, b"", dict(found))

@@ -62,6 +62,9 @@ def check(text: bytes, bucket: str) -> str:
     if not isinstance(statements, list) or not statements:
         raise S3Error("MalformedPolicy", "The policy has no statement.")
     has_variables = found.get("Version") == _WITH_VARIABLES
+    sids = [each["Sid"] for each in statements if isinstance(each, dict) and "Sid" in each]
+    if len(set(map(str, sids))) < len(sids):
+        raise S3Error("MalformedPolicy", "Two statements have the same Sid.")
     for each in statements:
         _check_statement(each, bucket, has_variables)
     return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
