@@ -10,7 +10,9 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 import httpx
@@ -73,9 +75,16 @@ def test_a_range_of_what_has_changed_is_the_whole(client: Any, bucket: str) -> N
         assert head["ContentLength"] == (3 if status == 206 else 7)
 
 
-@pytest.mark.parametrize("name", ["If-Modified-Since", "If-Unmodified-Since"])
-def test_conditions_that_writes_do_not_have(client: Any, bucket: str, name: str) -> None:
-    headers = {name: "Thu, 01 Jan 2015 00:00:00 GMT"}
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("If-Modified-Since", "Thu, 01 Jan 2015 00:00:00 GMT"),
+        ("If-Unmodified-Since", "Thu, 01 Jan 2015 00:00:00 GMT"),
+        ("x-amz-write-offset-bytes", "10"),
+    ],
+)
+def test_what_writes_do_not_have(client: Any, bucket: str, name: str, value: str) -> None:
+    headers = {name: value}
     key = {"Bucket": bucket, "Key": "k"}
     with pytest.raises(ClientError) as caught:
         with_headers(client, "PutObject", headers, **key, Body=b"x")
@@ -251,6 +260,54 @@ def test_a_page_of_another_origin_sees_refusals(s3: S3, client: Any, bucket: str
         assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
         other = httpx.get(refused_url, headers={"Origin": "https://other.example"})
         assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_caches_are_told_that_answers_depend_on_the_origin(client: Any, bucket: str) -> None:
+    key = {"Bucket": bucket, "Key": "k"}
+    headers = client.put_object(**key, Body=b"")["ResponseMetadata"]["HTTPHeaders"]
+    assert "vary" not in headers
+    allow_origin(client, bucket)
+    headers = client.get_object(**key)["ResponseMetadata"]["HTTPHeaders"]
+    assert "Origin" in headers["vary"]
+
+
+def test_a_body_that_is_too_long_is_refused_at_once(client: Any, bucket: str) -> None:
+    size = (5 << 30) + 1
+    key = {"Bucket": bucket, "Key": "k"}
+    url = urlsplit(client.generate_presigned_url("put_object", Params=key))
+    connection = HTTPConnection(str(url.hostname), url.port, timeout=60)
+    try:
+        connection.putrequest("PUT", f"{url.path}?{url.query}")
+        connection.putheader("Content-Length", str(size))
+        connection.putheader("Expect", "100-continue")
+        connection.endheaders()
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    assert (answer.status, "<Code>EntityTooLarge</Code>" in text) == (400, True)
+    assert f"<ProposedSize>{size}</ProposedSize>" in text
+
+
+def test_whose_bucket_the_source_is_taken_for(s3: S3, client: Any, bucket: str) -> None:
+    key, to = {"Bucket": bucket, "Key": "k"}, {"Bucket": bucket, "Key": "copy"}
+    client.put_object(**key, Body=b"")
+    own = client.list_buckets()["Owner"]["ID"]
+    copy = client.copy_object
+    assert error_of(copy, **to, CopySource=key, ExpectedSourceBucketOwner="1")["Code"] == (
+        "AccessDenied"
+    )
+    copy(**to, CopySource=key, ExpectedSourceBucketOwner=own)
+
+
+def test_conditions_that_deletes_do_not_have(client: Any, bucket: str) -> None:
+    key = {"Bucket": bucket, "Key": "k"}
+    client.put_object(**key, Body=b"")
+    headers = {"If-Unmodified-Since": "Thu, 01 Jan 2015 00:00:00 GMT"}
+    with pytest.raises(ClientError) as caught:
+        with_headers(client, "DeleteObject", headers, **key)
+    assert caught.value.response["Error"]["Code"] == "NotImplemented"
+    client.head_object(**key)
 
 
 def test_preflights_that_are_refused(s3: S3, client: Any, bucket: str) -> None:

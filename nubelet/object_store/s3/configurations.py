@@ -39,6 +39,8 @@ MANY = {
     "inventory": ("ListInventoryConfigurationsResult", "InventoryConfiguration"),
     "metrics": ("ListMetricsConfigurationsResult", "MetricsConfiguration"),
 }
+# What answers of a bucket with CORS rules depend on, for caches.
+VARY = "Origin, Access-Control-Request-Headers, Access-Control-Request-Method"
 
 
 def show_none(asked: Asked) -> Response:
@@ -199,6 +201,11 @@ def _rules(info: ContainerInfo) -> list[dict[str, Any]]:
     return rules
 
 
+def has_cors(info: ContainerInfo) -> bool:
+    """Has the bucket rules for pages of other origins?"""
+    return bool(_rules(info))
+
+
 def cors_headers(
     info: ContainerInfo, origin: str, method: str, asked_headers: Sequence[str] = ()
 ) -> Mapping[str, str] | None:
@@ -215,7 +222,7 @@ def cors_headers(
         found = {
             "Access-Control-Allow-Origin": "*" if allowed == "*" else origin,
             "Access-Control-Allow-Methods": ", ".join(rule["AllowedMethod"]),
-            "Vary": "Origin, Access-Control-Request-Headers, Access-Control-Request-Method",
+            "Vary": VARY,
         }
         if allowed != "*":
             found["Access-Control-Allow-Credentials"] = "true"

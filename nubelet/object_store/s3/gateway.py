@@ -270,8 +270,11 @@ def _answer(asked: Asked) -> Response:
 def _for_browser(asked: Asked) -> Mapping[str, str]:
     """What lets a page of another origin see the answer, be it a refusal."""
     origin, method = asked.headers.get("origin"), asked.request.method
-    if not origin or not asked.bucket or method == "OPTIONS":
+    if not asked.bucket or method == "OPTIONS":
         return {}
+    if not origin:
+        seen = asked.seen_bucket()
+        return {"Vary": configurations.VARY} if seen and configurations.has_cors(seen) else {}
     try:
         info = asked.call("HEAD", object="").container_info()
     except ApiError:  # the store does not answer, as was said

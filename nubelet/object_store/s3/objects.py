@@ -60,6 +60,7 @@ _ATTRIBUTES = (
     f"{customer_keys.HEADER}algorithm",
 )
 _MOST_METADATA_BYTES = 2 << 10
+_MOST_BYTES = 5 << 30  # in one piece
 _CONDITIONS = ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 
 
@@ -99,6 +100,9 @@ def upload_call(asked: Asked, call: Call) -> Call:
     """A PUT that writes the request's body, and only if it is as its sender says."""
     upload = asked.upload
     if upload.length is not None:
+        if upload.length.isdigit() and int(upload.length) > _MOST_BYTES:
+            sizes = {"ProposedSize": upload.length, "MaxSizeAllowed": str(_MOST_BYTES)}
+            raise S3Error("EntityTooLarge", **sizes)
         call.headers["content-length"] = upload.length
     elif "transfer-encoding" in asked.headers:
         call.headers["transfer-encoding"] = asked.headers["transfer-encoding"]
@@ -153,9 +157,13 @@ def refuse_unknown(asked: Asked) -> None:
     encryption.check(asked.ctx, headers)
     if headers.get("x-amz-storage-class", STORAGE_CLASS) != STORAGE_CLASS:
         raise S3Error("InvalidStorageClass")
-    for name in ("If-Modified-Since", "If-Unmodified-Since"):
+    _refuse_conditions(headers)
+
+
+def _refuse_conditions(headers: Mapping[str, str]) -> None:
+    for name in ("If-Modified-Since", "If-Unmodified-Since", "x-amz-write-offset-bytes"):
         if name.lower() in headers:
-            raise S3Error("NotImplemented", f"Writes do not have the condition {name}.")
+            raise S3Error("NotImplemented", f"Changes of a key do not have {name}.")
 
 
 def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -268,6 +276,10 @@ def look_at_source(asked: Asked) -> Response:
         if error.s3_code != "MethodNotAllowed":
             raise
         raise S3Error("InvalidRequest", "The source of a copy is a delete marker.") from None
+    expected = asked.headers.get("x-amz-source-expected-bucket-owner")
+    source = source_of_copy(asked)
+    if expected is not None and expected != access.owner(source[0])["ID"]:
+        raise S3Error("AccessDenied", "The source's bucket is not that owner's.")
     customer_keys.check(asked.headers, found, customer_keys.OF_SOURCE)
     start = "x-amz-copy-source-"
     asks = {
@@ -439,6 +451,7 @@ def version_header(response: Response) -> dict[str, str]:
 
 def delete(asked: Asked) -> Response:
     """DELETE /bucket/key[?versionId]: also what is not there is deleted."""
+    _refuse_conditions(asked.headers)
     names_of = preconditions.OF_DELETES
     said = {name: asked.headers[name] for name in names_of if name in asked.headers}
     version = asked.query.get("versionId", "")
@@ -501,7 +514,9 @@ def restore(asked: Asked) -> Response:
 def show_tags(asked: Asked) -> Response:
     """GET /bucket/key?tagging."""
     found = asked.ask(asked.call("HEAD", query=wanted(asked)))
-    return tags.document(header(found, TAGS) or "")
+    answer = tags.document(header(found, TAGS) or "")
+    answer.headers |= version_header(found)
+    return answer
 
 
 def update_tags(asked: Asked) -> Response:
