@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import boto3
 import httpx
 import pytest
-from botocore.auth import S3SigV4Auth
+from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
@@ -336,3 +336,22 @@ def test_statements_of_one_policy_have_names_of_their_own(client: Any, bucket: s
     assert error_of(client.put_bucket_policy, Bucket=bucket, Policy=text)["Code"] == (
         "MalformedPolicy"
     )
+
+
+def test_what_a_presigned_url_says_itself(s3: S3, client: Any, bucket: str) -> None:
+    def presigned(method: str, key: str, query: str) -> httpx.Response:
+        request = AWSRequest(method, f"{s3.cloud.url}/s3/{bucket}/{key}?{query}")
+        own = Credentials(s3.key["aws_access_key_id"], s3.key["aws_secret_access_key"])
+        S3SigV4QueryAuth(own, "s3", "us-east-1", expires=60).add_auth(request)
+        return httpx.request(method, str(request.url), content=b"x" if method == "PUT" else None)
+
+    query = "x-amz-acl=public-read&x-amz-meta-colour=red"
+    assert presigned("PUT", "k", query).status_code == 200
+    assert client.head_object(Bucket=bucket, Key="k")["Metadata"] == {"colour": "red"}
+    assert httpx.get(f"{s3.cloud.url}/s3/{bucket}/k").status_code == 200
+    other = presigned("PUT", "other", "x-amz-expected-bucket-owner=1")
+    assert (other.status_code, "AccessDenied" in other.text) == (403, True)
+    forged = httpx.put(
+        f"{s3.cloud.url}/s3/{bucket}/none?x-amz-acl=public-read&X-Amz-Signature=0", content=b"x"
+    )
+    assert forged.status_code in (400, 403)
