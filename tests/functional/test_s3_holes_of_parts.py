@@ -74,6 +74,21 @@ def test_a_manifest_of_a_users_own_does_not_take_a_locked_keys_parts(s3: S3, cli
     assert client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"kept"
 
 
+def test_a_part_that_is_a_copy_does_not_expire_with_its_source(s3: S3, client: Any) -> None:
+    bucket = s3.bucket(client)
+    swift = Swift(s3)
+    swift.http.put(f"/{bucket}/gone", content=b"data", headers={"X-Delete-After": "1000"})
+    place = {"Bucket": bucket, "Key": "k"}
+    place["UploadId"] = client.create_multipart_upload(**place)["UploadId"]
+    source = {"Bucket": bucket, "Key": "gone"}
+    copied = client.upload_part_copy(**place, PartNumber=1, CopySource=source)["CopyPartResult"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": copied["ETag"]}]}
+    client.complete_multipart_upload(**place, MultipartUpload=parts)
+    (part,) = swift.parts(bucket)
+    assert "x-delete-at" not in swift.http.head(f"/{bucket}+segments/{part}").headers
+    assert client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"data"
+
+
 def test_a_copy_names_a_key_and_not_the_parts_of_it(s3: S3, client: Any) -> None:
     """A policy that denies the key speaks of the bucket, not of where its parts are."""
     bucket = s3.bucket(client)

@@ -8,6 +8,7 @@ In OpenStack: swift/common/middleware/copy.py.
 
 from __future__ import annotations
 
+import time
 from urllib.parse import quote, unquote
 
 from nubelet.kernel.errors import BadRequest, PreconditionFailed, TooLarge
@@ -19,6 +20,8 @@ from nubelet.object_store.storage.metadata import KEPT_HEADERS, SYSTEM_PREFIX, U
 
 _CONDITIONS = (
     "range",
+    "if-range",
+    "x-open-expired",
     "if-match",
     "if-none-match",
     "if-modified-since",
@@ -26,7 +29,7 @@ _CONDITIONS = (
     "x-newest",
 )
 _OF_SOURCE = ("version-id", "part-number")  # parameters
-_NOT_COPIED = ("x-static-large-object", "x-object-manifest", "x-delete-at")
+_NOT_COPIED = ("x-static-large-object", "x-object-manifest")
 # Sysmeta that says what the stored bytes are; the copy's bytes get their own.
 _OF_THE_DATA = (
     "x-object-sysmeta-slo-",
@@ -99,7 +102,9 @@ def _copy(call: Call, proceed: Proceed, source: ObjectPath) -> Response:
         response.headers["X-Copied-From-Account"] = quote(source.account)
         if modified := header(found, "Last-Modified"):
             response.headers["X-Copied-From-Last-Modified"] = modified
-        for name, value in with_prefix(put.headers, USER_PREFIX).items():
+        if version := header(found, "X-Object-Version-Id"):
+            response.headers["X-Copied-From-Version-Id"] = version
+        for name, value in with_prefix(put.headers, USER_PREFIX, "x-delete-at").items():
             response.headers.setdefault(name.title(), value)
     return response
 
@@ -134,6 +139,10 @@ def _sink(call: Call, found: Response, length: str | None) -> Call:
                 headers.setdefault(name, value)
         elif is_fresh or name in _NOT_COPIED:
             continue
+        elif name == "x-delete-at":
+            # Who may see what has expired (X-Open-Expired) copies it to save it.
+            if "x-delete-after" not in headers and int(value) > time.time():
+                headers.setdefault(name, value)
         elif name.startswith(USER_PREFIX) or name in KEPT_HEADERS:
             headers.setdefault(name, value)
     for name in ("x-symlink-target", "x-symlink-target-account", "x-symlink-target-etag"):

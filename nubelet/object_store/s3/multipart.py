@@ -177,7 +177,9 @@ def _copy_part(asked: Asked, number: int, algorithm: str) -> Response:
     query = versions.query(asked.store, ObjectPath(account, bucket, key), version)
     # The caller must be allowed to read the source; the copy itself asks nobody.
     found = objects.look_at_source(asked)
+    # A part is bytes alone: it must not expire with its source.
     headers = copy_headers(asked) | customer_keys.of_written(asked.headers)
+    headers["x-fresh-metadata"] = "true"
     if wanted := asked.headers.get("x-amz-copy-source-range"):
         size = int(header(found, "Content-Length") or 0)
         ends = wanted.removeprefix("bytes=").partition("-")[::2]
