@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from urllib.parse import quote
 
 from nubelet.kernel.context import Context
 from nubelet.kernel.errors import (
@@ -29,6 +30,7 @@ MOUNT = "/object-store"
 # Paths that Swift answers at the root of its host, where some of its clients look for them
 # whatever the endpoint is; the answers' links then have no mount either.
 ROOT_PATHS = ("/v1", "/v1.0", "/info", "/auth", "/endpoints", "/recon", "/crossdomain.xml")
+_EXTRA = 32  # so much of X-Trans-Id-Extra is kept
 METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE", "COPY", "OPTIONS", "REPORT")
 # Headers of browsers and proxies, which say nothing about objects.
 _FREE = frozenset(("user-agent", "referer", "cookie", "via", "forwarded", "authorization"))
@@ -46,7 +48,7 @@ _OF_RESELLERS = ("x-account-sysmeta-read-only", "x-account-sysmeta-global-write-
 
 def serve(ctx: Context, request: Request) -> Response:
     """Answer a request. Raises nothing that a user caused."""
-    trans_id = _trans_id(ctx)
+    trans_id = _trans_id(ctx, request)
     if request.base in ROOT_PATHS:
         request = _at_root(request)
     with bound(request_id=trans_id):  # what the client is told is what the log knows
@@ -80,7 +82,9 @@ def _call(ctx: Context, request: Request) -> Call:
     if request.stalled:
         raise request.stalled
     if request.method not in METHODS:
-        raise MethodNotAllowed(f"{request.method} is not allowed.")
+        raise MethodNotAllowed(
+            f"{request.method} is not allowed.", headers={"Allow": ", ".join(METHODS)}
+        )
     return Call(
         ctx,
         ctx.cloud.get(Storage),  # type: ignore[type-abstract]
@@ -119,9 +123,12 @@ def _as_text(name: str, sent: str) -> str:
         raise BadRequest(f"The header {name} must be valid UTF-8.") from None
 
 
-def _trans_id(ctx: Context) -> str:
+def _trans_id(ctx: Context, request: Request) -> str:
+    """X-Trans-Id: what the client calls its request (X-Trans-Id-Extra) ends it."""
     digits = ctx.request_id.removeprefix("req-").replace("-", "")
-    return f"tx{digits[:21]}-{int(time.time()):010x}"
+    sent = request.headers.get("x-trans-id-extra", "").encode("latin-1")
+    extra = quote(sent[:_EXTRA], safe="%/")
+    return f"tx{digits[:21]}-{int(time.time()):010x}" + (f"-{extra}" if extra else "")
 
 
 def _dialect_error(error: ApiError, status: int, request_id: str) -> object:

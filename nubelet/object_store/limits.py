@@ -114,7 +114,7 @@ def delete_at(headers: Mapping[str, str]) -> int | None:
     now = time.time()
     if "x-delete-after" in headers:
         after = _integer(headers["x-delete-after"], "X-Delete-After")
-        if after < 0:
+        if after <= 0:
             raise BadRequest("X-Delete-After in past")
         return min(int(now) + after, _END_OF_TIME)
     if headers.get("x-delete-at"):

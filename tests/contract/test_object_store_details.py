@@ -301,3 +301,82 @@ def test_a_range_may_be_written_with_blanks(account: Account, path: str) -> None
     account.put(f"{path}/o", b"0123456789")
     for text in ("BYTES=0-2", "bytes = 0 - 2"):
         assert account.get(f"{path}/o", Range=text).content == b"012"
+
+
+def test_a_range_is_of_the_object_that_was_begun(account: Account, path: str) -> None:
+    """What continues a download gets all of the object if it is another one by now."""
+    first = account.put(f"{path}/o", b"0123456789").headers
+    assert put_large(account, path).status_code == 201
+    large = account.head(f"{path}/big").headers
+    for name, seen, part, whole in (
+        ("o", first, b"45", b"0123456789"),
+        ("big", large, b"bb", b"aaaabbb"),
+    ):
+        for told in (seen["etag"], f'"{seen["etag"].strip(chr(34))}"', seen["last-modified"]):
+            got = account.get(f"{path}/{name}", Range="bytes=4-5", If_Range=told)
+            assert (got.status_code, got.content) == (206, part)
+        for told in ("0" * 32, '"other"', f'W/"{seen["etag"]}"', "Fri, 01 Jan 2010 00:00:00 GMT"):
+            got = account.get(f"{path}/{name}", Range="bytes=4-5", If_Range=told)
+            assert (got.status_code, got.content) == (200, whole)
+
+
+def test_a_copy_expires_when_its_source_does(account: Account, path: str) -> None:
+    account.put(f"{path}/o", b"1", X_Delete_After="1000")
+    at = account.head(f"{path}/o").headers["x-delete-at"]
+    copied = account("COPY", f"{path}/o", headers={"Destination": f"{path}/copy"})
+    assert copied.headers["x-delete-at"] == at
+    assert account.head(f"{path}/copy").headers["x-delete-at"] == at
+    account.put(f"{path}/later", X_Copy_From=f"{path}/o", X_Delete_At="9999999999")
+    assert account.head(f"{path}/later").headers["x-delete-at"] == "9999999999"
+    account.put(f"{path}/sooner", X_Copy_From=f"{path}/o", X_Delete_After="500")
+    assert account.head(f"{path}/sooner").headers["x-delete-at"] < at
+    account.put(f"{path}/fresh", X_Copy_From=f"{path}/o", X_Fresh_Metadata="true")
+    assert "x-delete-at" not in account.head(f"{path}/fresh").headers
+
+
+def test_a_copy_of_what_has_expired_stays(account: Account, path: str) -> None:
+    account.put(f"{path}/o", b"1", X_Delete_After="1")
+    time.sleep(1.1)
+    saved = account.put(f"{path}/saved", X_Copy_From=f"{path}/o", X_Open_Expired="true")
+    assert saved.status_code == 201
+    kept = account.get(f"{path}/saved")
+    assert (kept.content, "x-delete-at" in kept.headers) == (b"1", False)
+
+
+def test_a_copy_tells_of_which_version_it_is(account: Account) -> None:
+    path = account.container(X_Versions_Enabled="true")
+    version = account.put(f"{path}/o", b"1").headers["x-object-version-id"]
+    account.put(f"{path}/o", b"2")
+    copied = account(
+        "COPY", f"{path}/o", params={"version-id": version}, headers={"Destination": f"{path}/p"}
+    )
+    assert copied.headers["x-copied-from-version-id"] == version
+    assert account.get(f"{path}/p").content == b"1"
+
+
+def test_no_time_to_live_is_refused(account: Account, path: str) -> None:
+    assert account.put(f"{path}/o", b"1", X_Delete_After="0").status_code == 400
+    assert account.head(f"{path}/o").status_code == 404
+
+
+# --- Requests ---------------------------------------------------------------------------------
+
+
+def test_what_the_client_calls_its_request(account: Account, path: str) -> None:
+    seen = account.head(path, X_Trans_Id_Extra="upload-7%C3%BC" + "x" * 40).headers
+    assert seen["x-trans-id"].endswith("-upload-7%C3%BC" + "x" * 18)
+    assert seen["x-openstack-request-id"] == seen["x-trans-id"]
+    odd = account.head(path, X_Trans_Id_Extra='a b"<').headers["x-trans-id"]
+    assert odd.endswith("-a%20b%22%3C")
+
+
+def test_a_refused_method_names_those_there_are(account: Account, path: str) -> None:
+    for where in ("", path, f"{path}/o"):
+        refused = account("PATCH", where)
+        assert refused.status_code == 405
+        assert {"GET", "PUT", "POST"} <= set(refused.headers["allow"].split(", "))
+
+
+def test_an_empty_name_before_another_is_no_path(account: Account) -> None:
+    assert account("GET", "//o").status_code == 412
+    assert account.client.get(f"{ROOT}/v1//c").status_code == 412

@@ -373,8 +373,9 @@ def test_an_archive_is_extracted(account: Account, kind: str, mode: str) -> None
     new = path[1:] + "-new"
     assert extract(account, "", kind, archive(mode, {f"{new}/o": b"1"}))["Errors"] == []
     assert account.names(f"/{new}") == ["o"]
-    assert extract(account, f"{path}/pre", kind, data)["Number Files Created"] == 3
-    assert account.get(f"{path}/pre/dir/b").content == b"22"
+    for folder in ("pre", "slash/"):
+        assert extract(account, f"{path}/{folder}", kind, data)["Number Files Created"] == 3
+        assert account.get(f"{path}/{folder.rstrip('/')}/dir/b").content == b"22"
 
 
 def test_wrong_archives(store: Store, account: Account) -> None:

@@ -29,6 +29,16 @@ def check(headers: Mapping[str, str], etag: str, modified: int) -> int:
     return 200
 
 
+def wanted_range(headers: Mapping[str, str], etag: str, modified: int) -> str | None:
+    """The Range; None where If-Range says that it is of something else: an entity tag, or the very
+    moment of Last-Modified (RFC 9110, 13.1.5)."""
+    known = headers.get("if-range", "").strip()
+    # What is asked for is bytes: a weak tag never tells which they are.
+    if known and known.strip('"') != etag.strip('"') and _date(known) != modified:
+        return None
+    return headers.get("range")
+
+
 def _matches(asked: str, etag: str) -> bool:
     offered = {each.strip().removeprefix("W/").strip('"') for each in asked.split(",")}
     return "*" in offered or etag.strip('"') in offered

@@ -63,9 +63,8 @@ def show(call: Call) -> Response:
     metadata = opened.metadata
     headers = describe(metadata)
     etag = metadata.get(call.notes.get(ETAG_IS_AT, ""), metadata["etag"])
-    status = conditions.check(
-        call.headers, etag, math.ceil(timestamps.seconds(metadata["x-timestamp"]))
-    )
+    modified = math.ceil(timestamps.seconds(metadata["x-timestamp"]))
+    status = conditions.check(call.headers, etag, modified)
     kind = metadata.get("content-type") or "application/octet-stream"
     if status != 200:
         opened.close()
@@ -74,9 +73,8 @@ def show(call: Call) -> Response:
     if call.method == "HEAD":
         opened.close()
         return Response(200, None, headers, kind)
-    response = conditions.send(
-        headers, call.headers.get("range"), opened.size, kind, opened.read, opened.close
-    )
+    wanted = conditions.wanted_range(call.headers, etag, modified)
+    response = conditions.send(headers, wanted, opened.size, kind, opened.read, opened.close)
     body = response.body
     if isinstance(body, Iterator) and int(response.headers["Content-Length"]) <= READ_BYTES:
         response.body = b"".join(body)  # one piece need not be handed from thread to thread

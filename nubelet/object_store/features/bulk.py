@@ -145,7 +145,8 @@ class _Extraction:
         name = member.name
         while name.startswith(("./", "/")):
             name = name.removeprefix("./").removeprefix("/")
-        path = "/".join(part for part in (self._call.container, self._call.object) if part)
+        below = self._call.object.rstrip("/")
+        path = "/".join(part for part in (self._call.container, below) if part)
         container, _, found = f"{path}/{name}".removeprefix("/").partition("/")
         if not container or not found:
             return

@@ -44,6 +44,6 @@ def names(raw_path: bytes) -> tuple[str, str, str]:
     account, _, rest = text.partition("/")
     container, _, name = rest.partition("/")
     if not account or (not container and name):
-        raise NotFound(message="There is no such path.")
+        raise PreconditionFailed("Bad URL")
     limits.check_names(account, container, name)
     return account, container, name

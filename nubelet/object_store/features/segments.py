@@ -100,7 +100,8 @@ def answer(
     }
     headers["Etag"] = f'"{etag}"'
     kind = response.content_type or "application/octet-stream"
-    status = conditions.check(call.headers, etag, _modified(response))
+    modified = _modified(response)
+    status = conditions.check(call.headers, etag, modified)
     if status != 200:
         return Response(status, None, headers, kind)
     if call.method == "HEAD":
@@ -110,7 +111,8 @@ def answer(
     def read_part(start: int, end: int) -> Iterator[bytes]:
         return read(call, proceed, segments, start, end)
 
-    made = conditions.send(headers, call.headers.get("range"), size, kind, read_part, _nothing)
+    wanted = conditions.wanted_range(call.headers, etag, modified)
+    made = conditions.send(headers, wanted, size, kind, read_part, _nothing)
     if made.status in (200, 206) and isinstance(made.body, Iterator):
         made.body = _begun(made.body)
     return made
