@@ -31,13 +31,14 @@ class World:
         self.failures: list[BaseException] = []
         self.ways: list[bool] = []
         self.paths: list[str] = []
+        self.headers: dict[str, str] = {}
         self.port = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         loop = asyncio.get_running_loop()
         self.paths.append(scope["path"])
-        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
-        body = Body(receive, headers, loop, scope.get("extensions"))
+        self.headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        body = Body(receive, self.headers, loop, scope.get("extensions"))
         try:
             await body.prefetch()
             self.ways.append(body._direct is not None)
@@ -113,6 +114,13 @@ def test_bodies_of_every_size_arrive_whole_on_one_connection(world: World) -> No
         data = secrets.token_bytes(size)
         assert ask(connection, data) == md5(data), size
     assert world.ways.count(True) >= 3  # else nothing here is about sockets
+
+
+def test_blanks_around_a_header_are_not_of_its_value(world: World) -> None:
+    data = b"data"
+    more = {"X-Note": "  a b \t ", "Content-Length": "4 ", "Expect": "100-continue "}
+    assert ask(world.connect(), data, **more) == md5(data)
+    assert (world.headers["x-note"], world.headers["content-length"]) == ("a b", "4")
 
 
 def test_chunked_bodies_go_the_usual_way(world: World) -> None:

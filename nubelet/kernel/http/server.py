@@ -43,6 +43,10 @@ class Protocol(HttpToolsProtocol):
         super().on_message_begin()
         self._length = self._parsed = 0
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Parser: a header. Blanks behind its value are not of it (RFC 9110, 5.5)."""
+        super().on_header(name, value.strip(b" \t"))
+
     def on_headers_complete(self) -> None:
         """Parser: the request can be answered from now on."""
         self._in_request_line = False  # what comes next is a body, or another request's head
