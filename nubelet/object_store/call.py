@@ -78,6 +78,11 @@ class Call:
         """GET or HEAD."""
         return self.method in READ_METHODS
 
+    @property
+    def wants_newest(self) -> bool:
+        """Shall all replicas be asked for what it reads?"""
+        return is_true(self.headers.get("x-newest"))
+
     def sub(self, method: str, **changes: Any) -> Call:
         """A further call: for the same caller, without body, headers and query unless given."""
         fresh: dict[str, Any] = {"headers": {}, "query": {}, "body": no_body, "notes": {}}
@@ -106,7 +111,11 @@ class Call:
         if key not in self._seen:
             try:
                 # Calls about objects want to know that it is there, and its metadata.
-                found = self.store.container(*key, totals=not self.object)
+                found = self.store.container(
+                    *key,
+                    totals=not self.object,
+                    newest=not self.object and self.is_read and self.wants_newest,
+                )
             except Missing:
                 self._seen[key] = None
                 return None

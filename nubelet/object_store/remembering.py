@@ -128,18 +128,20 @@ class RememberingStorage:
 
     # --- Remembered ---------------------------------------------------------------------------
 
-    def account(self, account: str, *, totals: bool = True) -> AccountInfo:
+    def account(self, account: str, *, totals: bool = True, newest: bool = False) -> AccountInfo:
         """See Storage."""
-        if totals:
-            return self._inner.account(account)
+        if totals or newest:
+            return self._inner.account(account, newest=newest)
         return self._recall(
             _name(account), AccountInfo, lambda: self._inner.account(account, totals=False)
         )
 
-    def container(self, account: str, container: str, *, totals: bool = True) -> ContainerInfo:
+    def container(
+        self, account: str, container: str, *, totals: bool = True, newest: bool = False
+    ) -> ContainerInfo:
         """See Storage."""
-        if totals:
-            return self._inner.container(account, container)
+        if totals or newest:
+            return self._inner.container(account, container, newest=newest)
         return self._recall(
             _name(account, container),
             ContainerInfo,

@@ -19,7 +19,7 @@ def show(call: Call) -> Response:
     kind = listing_formats.content_type(call)
     listing = listing_formats.page(call, limits.ACCOUNT_LISTING_LIMIT)
     try:
-        info = call.store.account(call.account)
+        info = call.store.account(call.account, newest=call.wants_newest)
     except Missing as missing:
         if missing.timestamp:
             raise

@@ -95,6 +95,7 @@ def page(call: Call, most: int) -> Listing:
         reverse=is_true(query.get("reverse")),
         path=query.get("path"),
         reserved=call.reserved,
+        newest=call.wants_newest,
     )
 
 

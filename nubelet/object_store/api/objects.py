@@ -86,9 +86,7 @@ def _open(call: Call, info: ContainerInfo | None, *, expired: bool = False) -> O
     if info is None:
         raise NotFound(message="The container does not exist.")
     try:
-        opened = call.store.open_object(
-            call.path, info.policy, newest=is_true(call.headers.get("x-newest"))
-        )
+        opened = call.store.open_object(call.path, info.policy, newest=call.wants_newest)
     except Missing as missing:
         headers = {"X-Timestamp": missing.timestamp} if missing.timestamp else {}
         raise _not_found(headers) from None

@@ -92,7 +92,7 @@ class ListingCalls:
         """Raises Missing."""
         asked = wire.decode(call.arguments, ListingCall)
         with self._account(asked.device, asked.account) as file:
-            return AccountAnswer(info=file.info())
+            return AccountAnswer(info=file.info(), as_of=_as_of(asked, file))
 
     def account_put(self, call: Call) -> Made:
         """Make it, or change its metadata."""
@@ -119,8 +119,9 @@ class ListingCalls:
         asked = wire.decode(call.arguments, ListingCall)
         with self._account(asked.device, asked.account) as file:
             entries = file.entries(asked.listing or Listing())
+            as_of = _as_of(asked, file)
         plain = [entry for entry in entries if isinstance(entry, ContainerEntry)]
-        return Page(containers=plain, subdirectories=_subdirectories(entries))
+        return Page(containers=plain, subdirectories=_subdirectories(entries), as_of=as_of)
 
     def account_merge(self, call: Call) -> Nothing:
         """Take up what a container tells; raises Missing."""
@@ -139,7 +140,7 @@ class ListingCalls:
         """Raises Missing."""
         asked = wire.decode(call.arguments, ListingCall)
         with self._container(asked.device, asked.account, asked.container) as file:
-            return ContainerAnswer(info=file.info())
+            return ContainerAnswer(info=file.info(), as_of=_as_of(asked, file))
 
     def container_put(self, call: Call) -> Made:
         """Make it, or change its metadata; raises Conflict."""
@@ -177,16 +178,17 @@ class ListingCalls:
         """Raises Missing."""
         asked = wire.decode(call.arguments, ListingCall)
         with self._container(asked.device, asked.account, asked.container) as file:
-            sharding = file.sharding()
+            sharding, as_of = file.sharding(), _as_of(asked, file)
             if sharding is not None and sharding.is_active:
                 file.info()  # raises Missing
-                return Page(shards=sharding.live)
+                return Page(shards=sharding.live, as_of=as_of)
             entries = file.entries(asked.listing or Listing())
         plain = [entry for entry in entries if isinstance(entry, ObjectEntry)]
         return Page(
             objects=plain,
             subdirectories=_subdirectories(entries),
             is_filling=sharding is not None and sharding.state == FILLING,
+            as_of=as_of,
         )
 
     def container_merge(self, call: Call) -> Nothing:
@@ -320,12 +322,19 @@ class ListingCalls:
         return open_listing(self._node, self._node.devices.get(name), kind, digest)
 
     def _report(self, asked: ListingCall, totals: Totals | None) -> None:
-        """Tell the account of a container that came or went; the updater repeats it."""
+        """Tell the account of a container that came or went; the updater repeats it, also if this
+        comes behind what it has told meanwhile."""
         device = self._node.devices.get(asked.device)
-        device.changed(device.hash(asked.account, asked.container))
-        if totals is not None:
+        digest = device.hash(asked.account, asked.container)
+        device.changed(digest)
+        if totals is not None and asked.tell:
             for peer in asked.tell:
                 tell_account(self._node, peer, asked.account, asked.container, totals)
+            device.changed(digest)
+
+
+def _as_of(asked: ListingCall, file: NodeAccountFile | NodeContainerFile) -> Timestamp:
+    return file.as_of() if asked.newest else ""
 
 
 def open_listing(

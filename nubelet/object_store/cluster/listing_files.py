@@ -23,6 +23,8 @@ from nubelet.object_store.storage.sqlite import ListingFile, NotMade
 from nubelet.object_store.storage.timestamps import ZERO, Timestamp
 
 _Metadata = dict[str, tuple[str, str]]
+# Of so many changes the newest is what a file learned last: they come in any order.
+_LAST = 1000
 
 
 class Head(msgspec.Struct, kw_only=True):
@@ -62,6 +64,7 @@ class _Replicated(ListingFile):
 
     NAMES = ""
     TABLE = ""
+    MOMENTS = ("put_timestamp", "delete_timestamp")  # of an entry
 
     def head(self) -> Head:
         """Raises Missing where it was never made."""
@@ -89,6 +92,20 @@ class _Replicated(ListingFile):
             last=row[6],
             names=list(row[7:]),
         )
+
+    def as_of(self) -> Timestamp:
+        """When what it learned last was done; empty where it was never made."""
+        first, second = self.MOMENTS
+        try:
+            with self.read() as db:
+                row = db.execute(
+                    "SELECT max(put_timestamp, delete_timestamp), (SELECT "  # noqa: S608
+                    f"max(max({first}, {second})) FROM (SELECT {first}, {second} FROM "
+                    f"{self.TABLE} ORDER BY id DESC LIMIT {_LAST})) FROM info"
+                ).fetchone()
+        except NotMade:
+            return ""
+        return max(row[0], row[1] or "") if row else ""
 
     def taken(self, remote: str) -> int:
         """Up to which change of the file `remote` this one knows."""
@@ -180,6 +197,7 @@ class NodeContainerFile(ShardedFile, _Replicated):
 
     NAMES = "account, container"
     TABLE = "object"
+    MOMENTS = ("timestamp", "meta_timestamp")
 
     def head(self) -> Head:
         """Raises Missing."""

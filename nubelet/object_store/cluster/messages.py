@@ -232,6 +232,7 @@ class ListingCall(_Message):
     listing: Listing | None = None
     tell: list[Peer] = []
     emptied: bool = False  # its shards, if it has any, hold nothing
+    newest: bool = False  # the answer says when the replica learned something last (`as_of`)
 
 
 class Made(_Message):
@@ -244,12 +245,14 @@ class AccountAnswer(_Message):
     """An account."""
 
     info: AccountInfo
+    as_of: Timestamp = ""
 
 
 class ContainerAnswer(_Message):
     """A container."""
 
     info: ContainerInfo
+    as_of: Timestamp = ""
 
 
 class Page(_Message):
@@ -260,6 +263,7 @@ class Page(_Message):
     subdirectories: list[tuple[int, str]] = []  # (place in the page, name)
     shards: list[Shard] = []  # which have the entries instead
     is_filling: bool = False  # another replica may say that its shards have
+    as_of: Timestamp = ""
 
 
 class AskChanges(_Message):

@@ -81,11 +81,7 @@ def with_brought(
 def unavailable(outcomes: Sequence[Outcome[Any]], needed: int) -> ServiceUnavailable:
     """Too few replicas answered."""
     good = sum(each.error is None for each in outcomes)
-    causes = [
-        f"{each.peer.ip}:{each.peer.port}/{each.peer.device}: {each.error}"
-        for each in outcomes
-        if each.error is not None
-    ]
+    causes = [f"{each.peer}: {each.error}" for each in outcomes if each.error is not None]
     told = "%d of %d replicas answered, %d are needed: %s"
     log.warning(told, good, len(outcomes), needed, "; ".join(causes))
     return ServiceUnavailable(
@@ -149,6 +145,24 @@ class Replicas:
                     break
                 outcomes[place] = attempt(ask, place, peer)
         return outcomes
+
+    def newest(
+        self,
+        ring: Ring,
+        part: int,
+        ask: Callable[[Peer], _Answer],
+        as_of: Callable[[_Answer], Timestamp],
+    ) -> _Answer | None:
+        """The newest answer of all primary devices; None where none has one. Raises Missing where
+        the newest that is known is a deletion."""
+        outcomes = self.write(ring, part, lambda _, peer: ask(peer), stand_in=False)
+        found = [each.answer for each in outcomes if each.answer is not None]
+        best = max(found, key=as_of, default=None)
+        gone = [each.error for each in outcomes if isinstance(each.error, Missing)]
+        last = max(gone, key=lambda error: error.timestamp, default=None)
+        if best is not None and last is not None and last.timestamp > as_of(best):
+            raise last
+        return best
 
     def read(
         self,

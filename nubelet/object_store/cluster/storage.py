@@ -93,9 +93,9 @@ class ClusterStorage(ClusterObjects):
 
     # --- Accounts -----------------------------------------------------------------------------
 
-    def account(self, account: str, *, totals: bool = True) -> AccountInfo:
+    def account(self, account: str, *, totals: bool = True, newest: bool = False) -> AccountInfo:
         """See Storage. Containers report their totals within seconds, so these may be behind."""
-        asked = ListingCall(device="", account=account)
+        asked = ListingCall(device="", account=account, newest=newest)
         return self._read("account_info", asked, AccountAnswer).info
 
     def put_account(self, account: str, timestamp: Timestamp, metadata: Mapping[str, str]) -> bool:
@@ -122,15 +122,17 @@ class ClusterStorage(ClusterObjects):
         self, account: str, listing: Listing
     ) -> list[ContainerEntry | Subdirectory]:
         """See Storage."""
-        asked = ListingCall(device="", account=account, listing=listing)
+        asked = ListingCall(device="", account=account, listing=listing, newest=listing.newest)
         page = self._read("account_list", asked, Page)
         return _in_order(page.containers, page.subdirectories)
 
     # --- Containers ---------------------------------------------------------------------------
 
-    def container(self, account: str, container: str, *, totals: bool = True) -> ContainerInfo:
+    def container(
+        self, account: str, container: str, *, totals: bool = True, newest: bool = False
+    ) -> ContainerInfo:
         """See Storage."""
-        asked = ListingCall(device="", account=account, container=container)
+        asked = ListingCall(device="", account=account, container=container, newest=newest)
         return self._read("container_info", asked, ContainerAnswer).info
 
     def put_container(
@@ -188,7 +190,13 @@ class ClusterStorage(ClusterObjects):
         self, account: str, container: str, listing: Listing
     ) -> list[ObjectEntry | Subdirectory]:
         """See Storage."""
-        asked = ListingCall(device="", account=account, container=container, listing=listing)
+        asked = ListingCall(
+            device="",
+            account=account,
+            container=container,
+            listing=listing,
+            newest=listing.newest,
+        )
         page = self._read("container_list", asked, Page)
         if page.is_filling:
             page = self._furthest(asked, page)
@@ -297,7 +305,12 @@ class ClusterStorage(ClusterObjects):
                 return found.info.put_timestamp
             return client.call(peer.address, "account_info", own, AccountAnswer).info.put_timestamp
 
-        return self._named(asked, lambda: self._replicas.read(*self._where(asked), ask, made))
+        def answer() -> _Answer:
+            where = self._where(asked)
+            newest = self._replicas.newest(*where, ask, _as_of) if asked.newest else None
+            return self._replicas.read(*where, ask, made) if newest is None else newest
+
+        return self._named(asked, answer)
 
     def _write(
         self, call: str, asked: ListingCall, type: type[_Answer], *, stand_in: bool = False
@@ -326,6 +339,11 @@ class ClusterStorage(ClusterObjects):
             kind = "container" if asked.container else "account"
             name = asked.container or asked.account
             raise Missing(kind, name, missing.timestamp) from None
+
+
+def _as_of(answer: Any) -> Timestamp:
+    """When the replica learned something last."""
+    return str(answer.as_of)
 
 
 def _mostly(made: list[Made]) -> bool:

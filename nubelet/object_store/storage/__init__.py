@@ -179,7 +179,7 @@ class Listing:
     prefix are rolled up into one `Subdirectory`. `path`: only what lies directly in that pseudo
     folder (None: everywhere). `reserved`: names that begin with NUL too. `above`, `up_to`: only
     names after the one, and up to and with the other. `written`: objects tell when their data was
-    written, not when their last POST was.
+    written, not when their last POST was. `newest`: of the replica that learned something last.
     """
 
     limit: int = 10_000
@@ -193,6 +193,7 @@ class Listing:
     above: str = ""
     up_to: str = ""
     written: bool = False
+    newest: bool = False
 
 
 class ContainerEntry(NamedTuple):
@@ -258,8 +259,9 @@ class Storage(Protocol):
 
     # --- Accounts: a list of containers ------------------------------------------------------
 
-    def account(self, account: str, *, totals: bool = True) -> AccountInfo:
-        """Raises Missing. Without `totals` it takes less time, and the numbers mean nothing."""
+    def account(self, account: str, *, totals: bool = True, newest: bool = False) -> AccountInfo:
+        """Raises Missing. Without `totals` it takes less time, and the numbers mean nothing.
+        `newest`: ask all replicas, and take what the one says that learned something last."""
         ...
 
     def put_account(self, account: str, timestamp: Timestamp, metadata: Mapping[str, str]) -> bool:
@@ -282,8 +284,10 @@ class Storage(Protocol):
 
     # --- Containers: a list of objects -------------------------------------------------------
 
-    def container(self, account: str, container: str, *, totals: bool = True) -> ContainerInfo:
-        """Raises Missing. Without `totals` the numbers may be old."""
+    def container(
+        self, account: str, container: str, *, totals: bool = True, newest: bool = False
+    ) -> ContainerInfo:
+        """Raises Missing. Without `totals` the numbers may be old. `newest`: as of accounts."""
         ...
 
     def put_container(

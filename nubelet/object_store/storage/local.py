@@ -72,7 +72,7 @@ class LocalStorage:
 
     # --- Accounts ----------------------------------------------------------------------------
 
-    def account(self, account: str, *, totals: bool = True) -> AccountInfo:
+    def account(self, account: str, *, totals: bool = True, newest: bool = False) -> AccountInfo:
         """See Storage. Containers that changed tell their totals first, if those are wanted."""
         digest = self.hashing.hash(account)
         if totals:
@@ -108,7 +108,9 @@ class LocalStorage:
 
     # --- Containers --------------------------------------------------------------------------
 
-    def container(self, account: str, container: str, *, totals: bool = True) -> ContainerInfo:
+    def container(
+        self, account: str, container: str, *, totals: bool = True, newest: bool = False
+    ) -> ContainerInfo:
         """See Storage."""
         digest = self.hashing.hash(account, container)
         with self._containers.use(self._db("containers", digest)) as file:
