@@ -355,3 +355,28 @@ def test_what_a_presigned_url_says_itself(s3: S3, client: Any, bucket: str) -> N
         f"{s3.cloud.url}/s3/{bucket}/none?x-amz-acl=public-read&X-Amz-Signature=0", content=b"x"
     )
     assert forged.status_code in (400, 403)
+
+
+def test_what_a_presigned_url_of_version_2_says_itself(s3: S3, client: Any, bucket: str) -> None:
+    """As boto3 makes them unless told otherwise."""
+
+    def url(operation: str, key: str = "k", **what: Any) -> str:
+        found = client.generate_presigned_url(
+            operation, Params={"Bucket": bucket, "Key": key, **what}
+        )
+        assert "AWSAccessKeyId=" in found
+        return str(found)
+
+    put = url("put_object", Metadata={"colour": "red"}, ACL="public-read", ContentType="a/b")
+    assert httpx.put(put, content=b"x").status_code == 200
+    found = client.head_object(Bucket=bucket, Key="k")
+    assert (found["Metadata"], found["ContentType"]) == ({"colour": "red"}, "a/b")
+    assert httpx.get(f"{s3.cloud.url}/s3/{bucket}/k").status_code == 200
+    assert httpx.get(url("get_object", RequestPayer="requester")).status_code == 200
+    own = client.list_buckets()["Owner"]["ID"]
+    assert httpx.get(url("get_object", ExpectedBucketOwner=own)).status_code == 200
+    assert httpx.get(url("get_object", ExpectedBucketOwner="1")).status_code == 403
+    # What was not signed is not taken.
+    for more in ("x-amz-acl=public-read", "X-Amz-Acl=public-read", "content-type=a/b"):
+        forged = httpx.put(f"{url('put_object', 'none')}&{more}", content=b"x")
+        assert (forged.status_code, "SignatureDoesNotMatch" in forged.text) == (403, True)

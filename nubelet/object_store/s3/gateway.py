@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from urllib.parse import unquote_to_bytes
 
 from nubelet.kernel.context import ANONYMOUS, Context
@@ -40,6 +39,7 @@ from nubelet.object_store.s3 import (
     objects,
     payments,
     signers,
+    signing,
     website,
 )
 from nubelet.object_store.s3.asked import Asked, account_of
@@ -137,22 +137,6 @@ _KEY: Mapping[tuple[str, str], tuple[Operation, str]] = {
     ("POST", "uploadId"): (multipart.complete, "PutObject"),
     ("DELETE", "uploadId"): (multipart.abort, "AbortMultipartUpload"),
 }
-# What of a presigned URL is no header: what makes the signature, and what is of the body.
-_NO_HEADERS = (
-    "x-amz-algorithm",
-    "x-amz-checksum-",
-    "x-amz-content-sha256",
-    "x-amz-credential",
-    "x-amz-date",
-    "x-amz-decoded-content-length",
-    "x-amz-expires",
-    "x-amz-sdk-checksum-",
-    "x-amz-security-token",
-    "x-amz-signature",
-    "x-amz-signedheaders",
-    "x-amz-tagging",
-    "x-amz-trailer",
-)
 # Subresources that nothing answers for: better refused than taken for the plain operation.
 _UNKNOWN = frozenset(
     (
@@ -202,8 +186,8 @@ def _asked(ctx: Context, request: Request, path: bytes, host_bucket: str) -> Ask
     if request.stalled:
         raise request.stalled
     signed = signers.identify(ctx, request, host_bucket)
-    if signed and "X-Amz-Signature" in request.query:
-        request = _with_signed_query(request)
+    if signed:
+        request = signing.with_signed_query(request)
     ctx.credentials = signed.credentials if signed else ANONYMOUS
     bucket, key = _names(path)
     own = PREFIX + (ctx.project_id or "") if ctx.project_id else ""
@@ -227,16 +211,6 @@ def _asked(ctx: Context, request: Request, path: bytes, host_bucket: str) -> Ask
     asked = Asked(ctx, store, request, account, bucket, key, query, upload)
     asked.allow, asked.allowed = signed.allow if signed else None, asked.path
     return asked
-
-
-def _with_signed_query(request: Request) -> Request:
-    """A presigned request may say in its URL, which is signed, what else are headers."""
-    said = {
-        name.lower(): values[0]
-        for name, values in request.query.items()
-        if name.lower().startswith("x-amz-") and not name.lower().startswith(_NO_HEADERS)
-    }
-    return replace(request, headers={**said, **request.headers})
 
 
 def _is_visit(asked: Asked, named: hosts.Named) -> bool:

@@ -102,6 +102,22 @@ _YOUNGER = frozenset(
         "retention",
     )
 )
+# What of a presigned URL is no header: what makes the signature, and what is of the body.
+_NO_HEADERS = (
+    "x-amz-algorithm",
+    "x-amz-checksum-",
+    "x-amz-content-sha256",
+    "x-amz-credential",
+    "x-amz-date",
+    "x-amz-decoded-content-length",
+    "x-amz-expires",
+    "x-amz-sdk-checksum-",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-amz-signedheaders",
+    "x-amz-tagging",
+    "x-amz-trailer",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +150,28 @@ def is_signed(headers: Mapping[str, str], raw_query: bytes) -> bool:
     return b"X-Amz-Algorithm=" in raw_query or (
         b"AWSAccessKeyId=" in raw_query and b"Signature=" in raw_query
     )
+
+
+def with_signed_query(request: Request) -> Request:
+    """A request whose URL is signed may say there what else are headers."""
+    if "authorization" in request.headers:
+        return request
+    said = {
+        name: value
+        for name, value in _headers_of_query(request).items()
+        if name == "x-amz-checksum-mode" or not name.startswith(_NO_HEADERS)
+    }
+    return replace(request, headers={**said, **request.headers}) if said else request
+
+
+def _headers_of_query(request: Request) -> dict[str, str]:
+    is_v2 = "AWSAccessKeyId" in request.query
+    return {
+        name.lower(): values[0]
+        for name, values in request.query.items()
+        if name.lower().startswith("x-amz-")
+        or (is_v2 and name.lower() in ("content-type", "content-md5"))
+    }
 
 
 def read(request: Request, bucket: str = "") -> Signature | None:
@@ -337,6 +375,7 @@ def _query_v2(request: Request, bucket: str) -> Signature:
     if int(ends) < clock.now() / 1e6:
         raise S3Error("AccessDenied", "Request has expired.")
     access, signature = request.first("AWSAccessKeyId"), request.first("Signature")
+    request = replace(request, headers={**_headers_of_query(request), **request.headers})
     return _v2(request, access or "", signature or "", ends, bucket)
 
 
