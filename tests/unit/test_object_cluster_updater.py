@@ -17,6 +17,7 @@ from nubelet.object_store.cluster import lanes, wire
 from nubelet.object_store.cluster.client import Address
 from nubelet.object_store.cluster.configuration import Cluster
 from nubelet.object_store.cluster.daemons import updater
+from nubelet.object_store.cluster.daemons.supervisor import Supervisor
 from nubelet.object_store.cluster.devices import Update
 from nubelet.object_store.cluster.listing_calls import open_listing
 from nubelet.object_store.cluster.messages import DeleteObject, Peer, Tell
@@ -132,7 +133,7 @@ def test_a_slow_node_keeps_nobody_else_waiting(
         go_on.set()
         one_pass.join(60)
     assert told.to(_SLOW) == names
-    assert figures == [{"told": _COUNT, "waiting": 0}]
+    assert figures == [{"told": _COUNT, "waiting": 0, "damaged": 0}]
     assert _waiting(node) == _waiting(node, "changed") == []
 
 
@@ -157,7 +158,7 @@ def test_a_pass_ends_though_a_node_does_not_answer(
     names = make(node)
     try:
         began = time.monotonic()
-        assert run(node) == {"told": 0, "waiting": _COUNT}
+        assert run(node) == {"told": 0, "waiting": _COUNT, "damaged": 0}
         assert time.monotonic() - began < 300
         assert len(_waiting(node, folder)) == _COUNT
     finally:
@@ -183,11 +184,11 @@ def test_who_knows_is_not_told_again(
     monkeypatch.setattr(node.client, "call", told.call)
     names = make(node)
     for _ in range(2):
-        assert run(node) == {"told": 0, "waiting": _COUNT}
+        assert run(node) == {"told": 0, "waiting": _COUNT, "damaged": 0}
         assert len(_waiting(node, folder)) == _COUNT
         assert all(told.to(address) == names for address in _OTHERS)
     told.slow = lambda: None
-    assert run(node) == {"told": _COUNT, "waiting": 0}
+    assert run(node) == {"told": _COUNT, "waiting": 0, "damaged": 0}
     assert all(told.to(address) == names for address in {_SLOW} | _OTHERS)
     assert _waiting(node, folder) == []
 
@@ -201,10 +202,10 @@ def test_who_knows_former_totals_is_told_of_new_ones(
     updater.report(node)
     device = node.devices.get("d9")
     device.changed(device.hash("a", names[0]))
-    assert updater.report(node) == {"told": 0, "waiting": _COUNT}
+    assert updater.report(node) == {"told": 0, "waiting": _COUNT, "damaged": 0}
     assert all(told.to(address) == sorted([*names, names[0]]) for address in _OTHERS)
     told.slow = lambda: None
-    assert updater.report(node) == {"told": _COUNT, "waiting": 0}
+    assert updater.report(node) == {"told": _COUNT, "waiting": 0, "damaged": 0}
     assert told.to(_SLOW) == names
     assert all(told.to(address) == sorted([*names, names[0]]) for address in _OTHERS)
     assert _waiting(node, "changed") == []
@@ -293,8 +294,8 @@ def test_a_damaged_listing_concerns_only_itself(
     for beside in path.parent.glob("*.db-*"):
         beside.unlink()
     path.write_bytes(b"x" * 8192)
-    for _ in range(2):
-        updater.report(node)
+    for _ in range(2):  # who runs one pass (`--once`) is told, too
+        assert not Supervisor(node, frozenset({"account-updater"})).once()
     assert all(told.to(to) == [*names[:7], *names[8:]] for to in {_SLOW} | _OTHERS)
     (left,) = _waiting(node, "changed")  # until an auditor has put it aside
     assert left.name.startswith(digest)
@@ -325,7 +326,7 @@ def test_an_update_that_cannot_be_read_concerns_only_itself(
     names = _queue(node)
     for number in range(3):  # a folder cannot be read
         Path(node.devices.get("d9").folder, "updates", f"{number:024}").mkdir()
-    assert updater.run(node) == {"told": _COUNT, "waiting": 0}
+    assert updater.run(node) == {"told": _COUNT, "waiting": 0, "damaged": 0, "damaged": 0}
     assert all(told.to(address) == names for address in {_SLOW} | _OTHERS)
     assert len(_waiting(node)) == 3
 
@@ -351,7 +352,7 @@ def test_what_nobody_is_left_to_be_told_of_is_removed(
     for name in ("account", "container", "object"):
         builder.ring().save(node.cluster.folder / f"{name}.ring")
     node.cluster = Cluster(node.cluster.folder)
-    assert run(node) == {"told": _COUNT, "waiting": 0}
+    assert run(node) == {"told": _COUNT, "waiting": 0, "damaged": 0}
     assert _waiting(node, folder) == []
 
 
@@ -381,7 +382,7 @@ def test_who_answers_after_the_pass_leaves_no_thread(
     slow = move
     node.cluster.timing = msgspec.structs.replace(node.cluster.timing, update_pass_seconds=0.2)
     try:
-        assert updater.run(node) == {"told": 0, "waiting": _COUNT}
+        assert updater.run(node) == {"told": 0, "waiting": _COUNT, "damaged": 0}
     finally:
         go_on.set()
     eventually(_assert_no_lane_is_left, 60)

@@ -81,7 +81,7 @@ class Supervisor:
             self._threads.append(thread)
 
     def once(self) -> bool:
-        """One pass of each, here and now; whether all went well."""
+        """One pass of each, here and now; whether all went well and nothing was found damaged."""
         results = [self._pass(daemon) for daemon in self._daemons]
         return all(results)
 
@@ -120,4 +120,4 @@ class Supervisor:
             "seconds": time.time() - began,
             **figures,
         }
-        return True
+        return not figures.get("damaged")

@@ -43,9 +43,9 @@ def run(node: Node) -> dict[str, float]:
     done = _Pass(node, node.update_lanes)
     with done.lanes.one_pass(node.cluster.timing.update_pass_seconds):
         for device in node.devices.all():
-            with _apart(f"what was left unfinished on {device.folder}"):
+            with done.apart(f"what was left unfinished on {device.folder}"):
                 _collect_unfinished(node, device)
-            with _apart(f"what is queued on {device.folder}"):
+            with done.apart(f"what is queued on {device.folder}"):
                 for path, update in device.queued():
                     _Write(done, device, path, update).tell()
     return done.figures()
@@ -56,20 +56,11 @@ def report(node: Node) -> dict[str, float]:
     done = _Pass(node, node.report_lanes)
     with done.lanes.one_pass(node.cluster.timing.update_pass_seconds):
         for device in node.devices.all():
-            with _apart(f"what has changed on {device.folder}"):
+            with done.apart(f"what has changed on {device.folder}"):
                 for digest, note in device.take_changed():
-                    with _apart(f"the listing {digest} on {device.folder}"):
+                    with done.apart(f"the listing {digest} on {device.folder}"):
                         done.tell(note, _report(node, device, digest))
     return done.figures()
-
-
-@contextmanager
-def _apart(what: str) -> Iterator[None]:
-    """What fails inside concerns only itself, and is tried again in the next pass."""
-    try:
-        yield
-    except Exception:
-        log.exception("%s could not be told of", what)
 
 
 class _Telling(NamedTuple):
@@ -91,7 +82,17 @@ class _Pass:
     def __init__(self, node: Node, lanes: Lanes) -> None:
         self.node, self.lanes = node, lanes
         self._lock = threading.Lock()
-        self._seen = self._told = 0
+        self._seen = self._told = self._damaged = 0
+
+    @contextmanager
+    def apart(self, what: str) -> Iterator[None]:
+        """What fails inside concerns only itself, and is tried again in the next pass."""
+        try:
+            yield
+        except Exception:
+            log.exception("%s could not be told of", what)
+            with self._lock:
+                self._damaged += 1
 
     def tell(self, path: str, tellings: list[_Telling]) -> None:
         """Tell all of what a file stands for, but those that know already; remove it when all
@@ -114,7 +115,11 @@ class _Pass:
     def figures(self) -> dict[str, float]:
         """Of the pass."""
         with self._lock:
-            return {"told": self._told, "waiting": self._seen - self._told}
+            return {
+                "told": self._told,
+                "waiting": self._seen - self._told,
+                "damaged": self._damaged,
+            }
 
 
 class _News:
