@@ -326,7 +326,7 @@ def test_an_update_that_cannot_be_read_concerns_only_itself(
     names = _queue(node)
     for number in range(3):  # a folder cannot be read
         Path(node.devices.get("d9").folder, "updates", f"{number:024}").mkdir()
-    assert updater.run(node) == {"told": _COUNT, "waiting": 0, "damaged": 0, "damaged": 0}
+    assert updater.run(node) == {"told": _COUNT, "waiting": 0, "damaged": 0}
     assert all(told.to(address) == names for address in {_SLOW} | _OTHERS)
     assert len(_waiting(node)) == 3
 
