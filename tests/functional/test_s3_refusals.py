@@ -380,3 +380,11 @@ def test_what_a_presigned_url_of_version_2_says_itself(s3: S3, client: Any, buck
     for more in ("x-amz-acl=public-read", "X-Amz-Acl=public-read", "content-type=a/b"):
         forged = httpx.put(f"{url('put_object', 'none')}&{more}", content=b"x")
         assert (forged.status_code, "SignatureDoesNotMatch" in forged.text) == (403, True)
+
+
+def test_who_may_not_see_a_bucket_is_told_its_region(s3: S3, bucket: str) -> None:
+    answer = httpx.head(f"{s3.cloud.url}/s3/{bucket}")
+    assert (answer.status_code, answer.headers["x-amz-bucket-region"]) == (403, "us-east-1")
+    answer = httpx.head(f"{s3.cloud.url}/s3/no-such-bucket-here")
+    assert answer.status_code == 404
+    assert "x-amz-bucket-region" not in answer.headers

@@ -107,9 +107,15 @@ def create(asked: Asked) -> Response:
 
 
 def show(asked: Asked) -> Response:
-    """HEAD /bucket."""
-    asked.ask(asked.call("HEAD", object=""))
-    return Response(200, None, {"x-amz-bucket-region": _today(_region(asked, asked.bucket))})
+    """HEAD /bucket. Where it is, also who may not see it is told."""
+    region = {"x-amz-bucket-region": _today(_region(asked, asked.bucket))}
+    try:
+        asked.ask(asked.call("HEAD", object=""))
+    except ApiError as error:
+        if error.status == 403:
+            error.headers |= region
+        raise
+    return Response(200, None, region)
 
 
 def delete(asked: Asked) -> Response:
