@@ -380,3 +380,32 @@ def test_a_refused_method_names_those_there_are(account: Account, path: str) -> 
 def test_an_empty_name_before_another_is_no_path(account: Account) -> None:
     assert account("GET", "//o").status_code == 412
     assert account.client.get(f"{ROOT}/v1//c").status_code == 412
+
+
+def test_listings_say_that_they_depend_on_what_is_accepted(account: Account) -> None:
+    """Else a cache shows JSON to who wants text."""
+    path = account.container(X_Container_Meta_Access_Control_Allow_Origin="http://a.example")
+    for where in ("", path):
+        for method in ("GET", "HEAD"):
+            seen = account(method, where, headers={"Accept": "application/json"})
+            assert seen.headers["vary"] == "Accept"
+        assert "vary" not in account("GET", where, params={"format": "json"}).headers
+    assert account.get(path, Origin="http://a.example").headers["vary"] == "Accept, Origin"
+
+
+def test_a_list_of_containers_tells_their_policies(store: Store) -> None:
+    account = store.account()
+    path = account.container(X_Storage_Policy="Policy-0")
+    asked = {"prefix": path[1:]}
+    (shown,) = account("GET", params={"format": "json", **asked}).json()
+    assert shown["storage_policy"] == "Policy-0"
+    document = account("GET", params={"format": "xml", **asked}).text
+    assert "</last_modified><storage_policy>Policy-0</storage_policy></container>" in document
+
+
+def test_an_account_that_was_deleted_is_gone(store: Store) -> None:
+    account = store.account("stranger")
+    account.container()
+    store.storage.delete_account(account.name, timestamps.now())
+    assert (account.get().status_code, account.head().status_code) == (410, 410)
+    assert account.put("/new").status_code == 404

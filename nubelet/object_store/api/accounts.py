@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nubelet.kernel.errors import BadRequest
+from nubelet.kernel.errors import ApiError, BadRequest
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store import limits
 from nubelet.object_store.api import answers, listing_formats
@@ -22,15 +22,16 @@ def show(call: Call) -> Response:
         info = call.store.account(call.account, newest=call.wants_newest)
     except Missing as missing:
         if missing.timestamp:
-            raise
+            gone = "The account was deleted; what is in it will be."
+            raise ApiError(gone, status=410, title="Gone") from None
         info = _empty(call.account)
-    headers = describe(call, info)
+    headers = describe(call, info) | listing_formats.varies(call)
     if call.method == "HEAD":
         return Response(204, None, headers | answers.EMPTY, f"{kind}; charset=utf-8")
     shown = []
     if info.container_count:
         entries = call.store.list_containers(call.account, listing)
-        shown = [listing_formats.show_container(each) for each in entries]
+        shown = [listing_formats.show_container(each, call.store.policies) for each in entries]
     if not shown and kind == "text/plain":
         return Response(204, None, headers | answers.EMPTY, answers.PLAIN)
     body = listing_formats.render(kind, ("account", call.account), "container", shown)

@@ -28,7 +28,7 @@ def show(call: Call) -> Response:
     listing = listing_formats.page(call, limits.CONTAINER_LISTING_LIMIT)
     if info is None:
         raise NotFound(message="The container does not exist.")
-    headers = describe(call, info)
+    headers = describe(call, info) | listing_formats.varies(call)
     if call.method == "HEAD":
         return Response(204, None, headers | answers.EMPTY, f"{kind}; charset=utf-8")
     try:

@@ -11,7 +11,13 @@ import msgspec
 from nubelet.kernel.errors import BadRequest, NotAcceptable
 from nubelet.object_store import limits
 from nubelet.object_store.call import Call, is_true
-from nubelet.object_store.storage import ContainerEntry, Listing, ObjectEntry, Subdirectory
+from nubelet.object_store.storage import (
+    ContainerEntry,
+    Listing,
+    ObjectEntry,
+    Policies,
+    Subdirectory,
+)
 from nubelet.object_store.storage.timestamps import iso
 
 _TYPES = {
@@ -54,6 +60,11 @@ def content_type(call: Call) -> str:
         return _TYPES.get(asked, "text/plain")
     accept = call.headers.get("accept", "")
     return _negotiate(accept) if accept else "text/plain"
+
+
+def varies(call: Call) -> dict[str, str]:
+    """The header that tells caches what the form of the listing depends on."""
+    return {} if "format" in call.query else {"Vary": "Accept"}
 
 
 @lru_cache(256)
@@ -168,7 +179,7 @@ def _further(noted: Mapping[str, str]) -> Shown:
     return shown
 
 
-def show_container(entry: ContainerEntry | Subdirectory) -> Shown:
+def show_container(entry: ContainerEntry | Subdirectory, policies: Policies) -> Shown:
     """An entry of an account's listing as JSON shows it."""
     if len(entry) == 1:
         return {"subdir": entry.name}
@@ -177,6 +188,7 @@ def show_container(entry: ContainerEntry | Subdirectory) -> Shown:
         "count": entry.object_count,
         "bytes": entry.bytes_used,
         "last_modified": _time(entry.timestamp),
+        "storage_policy": policies[entry.policy].name,
     }
 
 

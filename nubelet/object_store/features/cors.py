@@ -36,7 +36,8 @@ def cors(call: Call, proceed: Proceed) -> Response:
     if allowed:
         response.headers["Access-Control-Allow-Origin"] = allowed
         if allowed != "*":
-            response.headers["Vary"] = "Origin"
+            depends = response.headers.get("Vary")
+            response.headers["Vary"] = f"{depends}, Origin" if depends else "Origin"
         response.headers["Access-Control-Expose-Headers"] = _exposed(call, response)
     return response
 
