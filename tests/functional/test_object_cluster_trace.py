@@ -52,7 +52,7 @@ def test_a_write_is_seen_at_its_replicas_and_its_quorum(
     cluster: ObjectCluster, account: Account, proxy_log: Path
 ) -> None:
     container = account.container()
-    answer = account.put(f"{container}/o", b"data")
+    answer = account.put(f"{container}/o", b"data", X_Trans_Id_Extra="my own_1/2.3")
     request_id = answer.headers["x-trans-id"]
     told = lines(proxy_log, request_id)
     puts = [line for line in told if " object_put " in line]

@@ -27,7 +27,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _MAX_BODY = 64 << 20
 _STALL_SECONDS = 60.0
 _REQUEST = wire.REQUEST.encode()
-_ID = re.compile(rb"[A-Za-z0-9-]{1,80}")
+_ID = re.compile(rb"[A-Za-z0-9._~%/-]{1,160}")
 _LEAVES = ("_merge", "promise")  # ends of the names of calls
 
 

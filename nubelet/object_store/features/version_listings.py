@@ -49,7 +49,7 @@ def show(call: Call, *, with_versions: bool) -> Response:
     lines = _lines(call, page, marker, with_versions)
     lines.sort(key=lambda line: line[:2], reverse=page.reverse)
     shown = [line.shown for line in lines[: page.limit]]
-    headers = containers.describe(call, info)
+    headers = containers.describe(call, info) | listing_formats.varies(call)
     body = listing_formats.render(kind, ("container", call.container), "object", shown)
     return Response(200, body, headers, f"{kind}; charset=utf-8")
 
