@@ -399,6 +399,8 @@ def test_a_list_of_containers_tells_their_policies(store: Store) -> None:
     asked = {"prefix": path[1:]}
     (shown,) = account("GET", params={"format": "json", **asked}).json()
     assert shown["storage_policy"] == "Policy-0"
+    document = account("GET", params={"format": "xml", "delimiter": "-", "prefix": "c"}).text
+    assert '<subdir name="c-" />' in document
     document = account("GET", params={"format": "xml", **asked}).text
     assert "</last_modified><storage_policy>Policy-0</storage_policy></container>" in document
 

@@ -206,6 +206,19 @@ def test_a_form_uploads_files(store: Store, account: Account, signed: Signed) ->
     assert account.get(f"{path}/big").content == data
 
 
+def test_names_of_files_in_forms(store: Store, account: Account, signed: Signed) -> None:
+    """Some programs escape a quotation mark, and browsers leave a backslash as it is."""
+    path = account.container()
+    for sent, name in (('a\\"b', 'a"b'), ("c\\d", "c\\d"), ("e\\", "e\\")):
+        files = [("file1", ("NAME", b"1", "text/plain"))]
+        written = form(store, account, f"{path}/", files, max_file_count="2").request
+        data = written.read().replace(b'filename="NAME"', b'filename="%s"' % sent.encode())
+        kind = {"Content-Type": written.headers["content-type"]}
+        answer = store.tested.client(None).post(f"{account.url}{path}/", content=data, headers=kind)
+        assert answer.status_code == 201, answer.text
+        assert name in account.names(path)
+
+
 def test_wrong_forms(store: Store, account: Account, signed: Signed) -> None:
     path = account.container() + "/"
     one = [("file", ("a", b"x"))]

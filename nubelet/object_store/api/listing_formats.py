@@ -211,6 +211,8 @@ def render(kind: str, root: tuple[str, str], item: str, shown: Sequence[Shown]) 
 def _element(item: str, shown: Mapping[str, object]) -> str:
     if "subdir" in shown:
         name = str(shown["subdir"])
+        if item == "container":
+            return f"<subdir name={quoteattr(name)} />"
         return f"<subdir name={quoteattr(name)}><name>{escape(name)}</name></subdir>"
     order = (
         ("name", "hash", "bytes", "content_type", "last_modified")

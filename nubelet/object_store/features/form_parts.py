@@ -43,10 +43,11 @@ class Part:
 
 
 def _parameter(disposition: str, name: str) -> str | None:
-    match = re.search(rf'[;\s]{name}="([^"]*)"', disposition) or re.search(
-        rf"[;\s]{name}=([^;]+)", disposition
-    )
-    return match[1] if match else None
+    # A backslash is before a quotation mark that is of the name, or is of the name itself.
+    for value in (r'"((?:[^"\\]|\\.)*)"', r'"([^"]*)"', r"([^;]+)"):
+        if match := re.search(rf"[;\s]{name}={value}", disposition):
+            return match[1].replace('\\"', '"')
+    return None
 
 
 class Parts:
