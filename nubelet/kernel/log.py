@@ -34,6 +34,7 @@ _SECRET = re.compile(
          (?: "(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*' | (?:bearer\s+|basic\s+)? [^\s,;&\])}}"']+ )"""
 )
 _URL_PASSWORD = re.compile(r"(\w+://[^\s/:@]*:)[^\s/@]+@")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _FERNET = re.compile(r"\bgAAAA[A-Za-z0-9_\-]{20,}={0,2}")
 
 
@@ -71,6 +72,13 @@ def scrub(text: str) -> str:
     return _FERNET.sub("***", text) if "gAAAA" in text else text
 
 
+def _in_one_line(text: str) -> str:
+    """The text with control characters and ends of lines escaped: what clients name is in it."""
+    if text.isprintable():
+        return text
+    return _CONTROL.sub(lambda match: ascii(match[0])[1:-1], text.rstrip())
+
+
 class _Ids(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.request_id = _request_id.get()
@@ -88,7 +96,7 @@ class TextFormatter(logging.Formatter):
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line = (
             f"{moment}.{int(record.msecs):03d}Z {record.levelname} {record.name} "
-            f"{f'[{about}] ' if about else ''}{record.getMessage()}"
+            f"{f'[{about}] ' if about else ''}{_in_one_line(record.getMessage())}"
         )
         return scrub(line + _traceback(self, record))
 

@@ -106,3 +106,15 @@ def test_setting_up_again_replaces_what_was_before(tmp_path: Path, root: logging
     logging.getLogger("nubelet.test").warning("once")
     assert (tmp_path / "one").read_text() == ""
     assert len((tmp_path / "two").read_text().splitlines()) == 1
+
+
+def test_what_a_client_names_is_one_line(root: logging.Logger, tmp_path: Path) -> None:
+    """Else names in paths forge lines, and tell the terminal of who reads them what to do."""
+    path = tmp_path / "log"
+    setup(path=str(path))
+    logging.getLogger("nubelet.test").info(
+        '"PUT /c/%s" 201', "o\n2026 INFO forged\x1b[31m\x9b\u2028ü"
+    )
+    text = path.read_text()
+    assert text.count("\n") == 1
+    assert text.endswith('"PUT /c/o\\n2026 INFO forged\\x1b[31m\\x9b\\u2028ü" 201\n')
