@@ -17,6 +17,7 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 import swiftclient
 from botocore.client import Config
 from botocore.exceptions import ClientError
@@ -257,3 +258,26 @@ def _check(client: swiftclient.Connection, folder: Path, acknowledged: dict[str,
     for name, entry in listed.items():
         assert len(client.get_object("killed", name)[1]) == entry["bytes"]
     assert int(headers["x-container-object-count"]) == len(listed)
+
+
+def test_an_answer_that_breaks_off_is_one_line_of_the_log(
+    cloud: CommandCloud, by_identity: swiftclient.Connection
+) -> None:
+    client = by_identity
+    client.put_container("broken")
+    pieces = [os.urandom(2 << 20) for _ in range(2)]
+    etags = [client.put_object("broken", f"s{at}", piece) for at, piece in enumerate(pieces)]
+    manifest = [{"path": f"/broken/s{at}", "etag": etag} for at, etag in enumerate(etags)]
+    query = "multipart-manifest=put"
+    client.put_object("broken", "whole", json.dumps(manifest), query_string=query)
+    client.delete_object("broken", "s1")
+    url, token = client.get_auth()
+    headers = {"X-Auth-Token": token}
+    with requests.get(f"{url}/broken/whole", headers=headers, stream=True, timeout=60) as answer:
+        assert answer.status_code == 200
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            answer.content  # noqa: B018
+    log = (cloud.state_dir / "log" / "nubelet.log").read_text()
+    told = [line for line in log.splitlines() if answer.headers["X-Trans-Id"] in line]
+    assert sum("the answer broke off" in line for line in told) == 1
+    assert "Traceback" not in log

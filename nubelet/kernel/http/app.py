@@ -495,6 +495,10 @@ class _Exchange:
                 complete = True
         except (OSError, ClientGone):
             self.error = "the client went away"
+        except ApiError as error:  # the answer has begun: it can only be cut short
+            self.error = f"the answer broke off: {error.message}"
+            with bound(request_id=self.request_id):
+                log.warning("%s %s: %s", self.method, self.scope["path"], self.error)
         finally:
             if response.on_sent:
                 await self.loop.run_in_executor(self.app.send_pool, response.on_sent, complete)
