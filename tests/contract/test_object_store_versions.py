@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -218,3 +219,16 @@ def test_wrong_locations(account: Account) -> None:
     assert account.post(path, X_Remove_Versions_Location="x").status_code == 204
     assert "x-versions-location" not in account.head(path).headers
     assert account.put(f"{path}/first", b"2").status_code == 201
+
+
+def test_a_versioned_object_tells_when_it_expires(account: Account) -> None:
+    path = account.container(X_Versions_Enabled="true")
+    at = str(int(time.time()) + 3600)
+    version = account.put(f"{path}/o", b"1", X_Delete_At=at).headers["x-object-version-id"]
+    for answer in (account.head(f"{path}/o"), account.get(f"{path}/o")):
+        assert answer.headers["x-delete-at"] == at
+    account("COPY", f"{path}/o", headers={"Destination": f"{path[1:]}/copy"})
+    assert account.head(f"{path}/copy").headers["x-delete-at"] == at
+    account.post(f"{path}/o", X_Object_Meta_A="1")
+    assert "x-delete-at" not in account.head(f"{path}/o").headers
+    assert "x-delete-at" not in account.head(f"{path}/o?version-id={version}").headers

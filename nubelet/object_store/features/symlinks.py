@@ -141,7 +141,7 @@ def _led_to(response: Response, account: str) -> tuple[str, str, str]:
 
 
 def _follow(call: Call, proceed: Proceed) -> Response:
-    at, left, wanted, shown = call, MAX_LINKS, "", ""
+    at, left, wanted, shown, expires = call, MAX_LINKS, "", "", ""
     while True:
         try:
             response = proceed(at)
@@ -161,6 +161,8 @@ def _follow(call: Call, proceed: Proceed) -> Response:
         if not container:
             if shown:
                 response.headers["Content-Location"] = shown
+            if expires:
+                response.headers["X-Delete-At"] = expires
             return response
         for _piece in pieces(response):
             pass
@@ -171,6 +173,7 @@ def _follow(call: Call, proceed: Proceed) -> Response:
         call.notes[FOLLOWED] = path
         if of_feature:  # which made the link, so it is neither counted nor shown
             at.authority = None
+            expires = header(response, "X-Delete-At") or ""  # the name does, not the version
         else:
             at.authority = at.authority or call.notes.get(ASKED)
             left -= 1
