@@ -338,18 +338,20 @@ def test_statements_of_one_policy_have_names_of_their_own(client: Any, bucket: s
     )
 
 
-def test_what_a_presigned_url_says_itself(s3: S3, client: Any, bucket: str) -> None:
-    def presigned(method: str, key: str, query: str) -> httpx.Response:
-        request = AWSRequest(method, f"{s3.cloud.url}/s3/{bucket}/{key}?{query}")
-        own = Credentials(s3.key["aws_access_key_id"], s3.key["aws_secret_access_key"])
-        S3SigV4QueryAuth(own, "s3", "us-east-1", expires=60).add_auth(request)
-        return httpx.request(method, str(request.url), content=b"x" if method == "PUT" else None)
+def put_by_url(s3: S3, path: str, query: str, seconds: int = 60) -> httpx.Response:
+    """A PUT by a presigned URL of version 4 that says more than the signature."""
+    request = AWSRequest("PUT", f"{s3.cloud.url}/s3/{path}?{query}")
+    own = Credentials(s3.key["aws_access_key_id"], s3.key["aws_secret_access_key"])
+    S3SigV4QueryAuth(own, "s3", "us-east-1", expires=seconds).add_auth(request)
+    return httpx.put(str(request.url), content=b"x")
 
+
+def test_what_a_presigned_url_says_itself(s3: S3, client: Any, bucket: str) -> None:
     query = "x-amz-acl=public-read&x-amz-meta-colour=red"
-    assert presigned("PUT", "k", query).status_code == 200
+    assert put_by_url(s3, f"{bucket}/k", query).status_code == 200
     assert client.head_object(Bucket=bucket, Key="k")["Metadata"] == {"colour": "red"}
     assert httpx.get(f"{s3.cloud.url}/s3/{bucket}/k").status_code == 200
-    other = presigned("PUT", "other", "x-amz-expected-bucket-owner=1")
+    other = put_by_url(s3, f"{bucket}/other", "x-amz-expected-bucket-owner=1")
     assert (other.status_code, "AccessDenied" in other.text) == (403, True)
     forged = httpx.put(
         f"{s3.cloud.url}/s3/{bucket}/none?x-amz-acl=public-read&X-Amz-Signature=0", content=b"x"
@@ -388,3 +390,68 @@ def test_who_may_not_see_a_bucket_is_told_its_region(s3: S3, bucket: str) -> Non
     answer = httpx.head(f"{s3.cloud.url}/s3/no-such-bucket-here")
     assert answer.status_code == 404
     assert "x-amz-bucket-region" not in answer.headers
+
+
+def fields_of(answer: httpx.Response) -> dict[str, str]:
+    return dict(re.findall(r"<(\w[\w-]*)>([^<]*)</", answer.text))
+
+
+def test_what_a_signature_was_to_be_of(s3: S3, bucket: str) -> None:
+    access = s3.key["aws_access_key_id"]
+    signer = S3SigV4Auth(Credentials(access, "wrong"), "s3", "us-east-1")
+    url = f"{s3.cloud.url}/s3/{bucket}/a%20b?prefix=x"
+    asked = AWSRequest("GET", url, headers={"x-amz-meta-a": "two  blanks"})
+    signer.add_auth(asked)
+    answer = httpx.get(url, headers=dict(asked.headers))
+    told = fields_of(answer)
+    assert (answer.status_code, told["Code"]) == (403, "SignatureDoesNotMatch")
+    assert told["AWSAccessKeyId"] == access
+    canonical = told["CanonicalRequest"].split("\n")
+    assert canonical[:3] == ["GET", f"/s3/{bucket}/a%20b", "prefix=x"]
+    assert "x-amz-meta-a:two blanks" in canonical
+    assert bytes.fromhex(told["CanonicalRequestBytes"]).decode() == told["CanonicalRequest"]
+    assert bytes.fromhex(told["StringToSignBytes"]).decode() == told["StringToSign"]
+    digest = hashlib.sha256(told["CanonicalRequest"].encode()).hexdigest()
+    assert told["StringToSign"].split("\n")[-1] == digest
+    # Whoever signs what is told with the secret that was used gets what was sent.
+    key = b"AWS4wrong"
+    for part in told["StringToSign"].split("\n")[2].split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    own = hmac.new(key, told["StringToSign"].encode(), "sha256").hexdigest()
+    assert own == told["SignatureProvided"]
+
+
+def test_what_a_signature_of_version_2_was_to_be_of(s3: S3, bucket: str) -> None:
+    ends, access = int(time.time()) + 600, s3.key["aws_access_key_id"]
+    query = f"acl&AWSAccessKeyId={access}&Expires={ends}&Signature=d3Jvbmc%3D"
+    told = fields_of(httpx.get(f"{s3.cloud.url}/s3/{bucket}/k?{query}"))
+    assert told["Code"] == "SignatureDoesNotMatch"
+    assert told["StringToSign"] == f"GET\n\n\n{ends}\n/s3/{bucket}/k?acl"
+    assert told["SignatureProvided"] == "d3Jvbmc="
+
+
+def test_times_that_are_over_are_told(s3: S3, bucket: str) -> None:
+    own = Credentials(s3.key["aws_access_key_id"], s3.key["aws_secret_access_key"])
+    late = AWSRequest("GET", f"{s3.cloud.url}/s3/{bucket}/k")
+    S3SigV4QueryAuth(own, "s3", "us-east-1", expires=1).add_auth(late)
+    time.sleep(2.1)
+    told = fields_of(httpx.get(str(late.url)))
+    assert (told["Code"], told["X-Amz-Expires"]) == ("AccessDenied", "1")
+    assert told["Expires"] < told["ServerTime"]
+    scope = f"{own.access_key}/20200101/us-east-1/s3/aws4_request"
+    headers = {
+        "Authorization": f"AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0",
+        "x-amz-date": "20200101T000000Z",
+        "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+    }
+    told = fields_of(httpx.get(f"{s3.cloud.url}/s3/{bucket}", headers=headers))
+    assert told["Code"] == "RequestTimeTooSkewed"
+    assert told["RequestTime"] == "20200101T000000Z"
+    assert told["MaxAllowedSkewMilliseconds"] == "900000"
+    assert told["ServerTime"] > "2026"
+
+
+def test_keys_of_customers_are_not_in_urls(s3: S3, bucket: str) -> None:
+    name = "x-amz-server-side-encryption-customer"
+    answer = put_by_url(s3, f"{bucket}/k", f"{name}-algorithm=AES256&{name}-key={'A' * 43}%3D")
+    assert (answer.status_code, fields_of(answer)["Code"]) == (400, "InvalidRequest")

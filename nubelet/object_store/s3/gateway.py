@@ -163,7 +163,7 @@ def serve(ctx: Context, request: Request) -> Response:
         if named.bucket:
             path = f"/{named.bucket}".encode() + path
         asked = _asked(ctx, request, path, named.bucket)
-        customer_keys.check_transport(ctx, request)
+        customer_keys.check_transport(ctx, asked.request)
         response = website.visit(asked) if _is_visit(asked, named) else _answer(asked)
     except ClientGone:
         raise

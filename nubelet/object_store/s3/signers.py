@@ -99,7 +99,8 @@ def _allow(ctx: Context, found: identity.Ec2Credential, route: str) -> None:
 
 def _check(signature: Signature, secret: str) -> None:
     if not signature.fits(secret):
-        raise S3Error("SignatureDoesNotMatch", AWSAccessKeyId=signature.access)
+        told = signature.explain()
+        raise S3Error("SignatureDoesNotMatch", AWSAccessKeyId=signature.access, **told)
 
 
 def _key(signature: Signature, secret: str) -> bytes:

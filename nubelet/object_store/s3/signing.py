@@ -19,10 +19,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from nubelet.kernel import clock
 from nubelet.kernel.http.messages import Request
+from nubelet.object_store.s3 import mismatches
 from nubelet.object_store.s3.errors import S3Error
 
 ALGORITHM = "AWS4-HMAC-SHA256"
@@ -122,7 +124,8 @@ _NO_HEADERS = (
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """A signature that was read. `fits(secret)`: was it made with it?
+    """A signature that was read. `fits(secret)`: was it made with it? `explain()`: what it should
+    be of, for whoever finds out why it does not fit.
 
     payload: what x-amz-content-sha256 says. is_loose: it need not say anything (version 2, and
     version 4 in a URL), so it is only compared. signing_key, seed, moment, scope: what the
@@ -131,6 +134,7 @@ class Signature:
 
     access: str
     fits: Callable[[str], bool]
+    explain: Callable[[], dict[str, str]] = dict
     payload: str = UNSIGNED
     seed: str = ""
     moment: str = ""
@@ -153,7 +157,7 @@ def is_signed(headers: Mapping[str, str], raw_query: bytes) -> bool:
 
 
 def with_signed_query(request: Request) -> Request:
-    """A request whose URL is signed may say there what else are headers."""
+    """A request whose URL is signed may say there what else are headers; raises S3Error."""
     if "authorization" in request.headers:
         return request
     said = {
@@ -161,6 +165,8 @@ def with_signed_query(request: Request) -> Request:
         for name, value in _headers_of_query(request).items()
         if name == "x-amz-checksum-mode" or not name.startswith(_NO_HEADERS)
     }
+    if any(name.endswith("-customer-key") for name in said):  # URLs are logged, and passed on
+        raise S3Error("InvalidRequest", "A customer's key is sent as a header, not in a URL.")
     return replace(request, headers={**said, **request.headers}) if said else request
 
 
@@ -208,7 +214,7 @@ def _header_v4(request: Request, given: str) -> Signature:
     moment = request.headers.get("x-amz-date") or _basic(request.headers.get("date", ""))
     signed_at = _moment(moment)
     if abs(clock.now() / 1e6 - signed_at) > _SKEW_SECONDS:
-        raise S3Error("RequestTimeTooSkewed")
+        raise mismatches.too_skewed(moment, _SKEW_SECONDS)
     payload = request.headers.get("x-amz-content-sha256", "")
     if not payload:
         raise S3Error("InvalidRequest", "Missing required header x-amz-content-sha256.")
@@ -230,7 +236,7 @@ def _query_v4(request: Request) -> Signature:
     if signed_at - now > _SKEW_SECONDS:
         raise S3Error("AccessDenied", "Request is not valid yet.")
     if now > signed_at + seconds:
-        raise S3Error("AccessDenied", "Request has expired.")
+        raise mismatches.expired(signed_at + seconds, **{"X-Amz-Expires": str(seconds)})
     access, scope = _credential(credential, moment, "AuthorizationQueryParametersError")
     payload = request.headers.get("x-amz-content-sha256", UNSIGNED)
     found = _v4(request, access, scope, names, signature, moment, payload)
@@ -288,15 +294,22 @@ def _v4(
             payload,
         )
     )
-    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
-    text = "\n".join((ALGORITHM, moment, scope, digest)).encode()
+    whole = canonical.encode("utf-8", "surrogateescape")
+    text = "\n".join((ALGORITHM, moment, scope, hashlib.sha256(whole).hexdigest())).encode()
 
     def fits(secret: str) -> bool:
         key = _signing_key(secret, scope.split("/"))
         wanted = hmac.new(key, text, "sha256").hexdigest()
         return hmac.compare_digest(wanted.encode(), signature.encode())
 
-    return Signature(access, fits, payload, signature, moment, scope)
+    def explain() -> dict[str, str]:
+        request_told = {
+            "CanonicalRequest": canonical,
+            "CanonicalRequestBytes": mismatches.spelled(whole),
+        }
+        return mismatches.told(text, signature) | request_told
+
+    return Signature(access, fits, explain, payload, signature, moment, scope)
 
 
 def _signing_key(secret: str, scope: list[str]) -> bytes:
@@ -362,7 +375,7 @@ def _header_v2(request: Request, given: str, bucket: str) -> Signature:
     except (TypeError, ValueError):
         signed_at = _moment(stated)
     if abs(clock.now() / 1e6 - signed_at) > _SKEW_SECONDS:
-        raise S3Error("RequestTimeTooSkewed")
+        raise mismatches.too_skewed(stated, _SKEW_SECONDS)
     date = "" if "x-amz-date" in request.headers else request.headers.get("date", "")
     lists = (SUBRESOURCES, SUBRESOURCES - _YOUNGER)
     return _v2(request, access, signature, date, bucket, lists)
@@ -373,7 +386,7 @@ def _query_v2(request: Request, bucket: str) -> Signature:
     if not ends.isascii() or not ends.isdigit() or int(ends[:15]) > _OLDEST_END:
         raise S3Error("AccessDenied", "Query-string authentication requires Expires.")
     if int(ends) < clock.now() / 1e6:
-        raise S3Error("AccessDenied", "Request has expired.")
+        raise mismatches.expired(int(ends))
     access, signature = request.first("AWSAccessKeyId"), request.first("Signature")
     request = replace(request, headers={**_headers_of_query(request), **request.headers})
     return _v2(request, access or "", signature or "", ends, bucket)
@@ -425,7 +438,10 @@ def _v2(
         )
 
     payload = headers.get("x-amz-content-sha256", UNSIGNED)
-    return Signature(access, fits, payload, is_loose=True)
+    path = f"/{bucket}{whole}" if bucket else whole
+    usual = start + amz + path + _subresources(request.raw_query, lists[0])
+    told = partial(mismatches.told, usual.encode("utf-8", "surrogateescape"), signature)
+    return Signature(access, fits, told, payload, is_loose=True)
 
 
 def _subresources(raw: bytes, names: frozenset[str]) -> str:
