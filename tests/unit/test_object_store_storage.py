@@ -33,6 +33,7 @@ from nubelet.object_store.storage import (
 )
 from nubelet.object_store.storage.containers import ContainerFile, ObjectRow
 from nubelet.object_store.storage.local import LocalStorage
+from nubelet.object_store.storage.sqlite import ListingFile
 
 PATH = ObjectPath("a", "c", "o")
 
@@ -129,6 +130,27 @@ def test_writers_who_wait_for_a_listing_share_a_commit(tmp_path: Path) -> None:
             each.result(60)
     assert file.info().object_count == 8
     assert len(commits) == 1
+    file.close()
+
+
+class _Strict(ListingFile):
+    SCHEMA = """
+CREATE TABLE IF NOT EXISTS info (id INTEGER PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS child (of INTEGER REFERENCES info (id) DEFERRABLE INITIALLY DEFERRED)
+"""
+
+
+def test_a_listing_is_written_again_after_a_commit_that_failed(tmp_path: Path) -> None:
+    file = _Strict(str(tmp_path / "listing" / "l.db"))
+    file.create({"id": 1})
+    with file.read() as db:
+        db.execute("PRAGMA foreign_keys=ON")
+    with pytest.raises(sqlite3.IntegrityError), file.write() as db:
+        db.execute("INSERT INTO child VALUES (2)")  # which the commit finds
+    with file.write() as db:
+        db.execute("INSERT INTO child VALUES (1)")
+    with file.read() as db:
+        assert db.execute("SELECT of FROM child").fetchall() == [(1,)]
     file.close()
 
 

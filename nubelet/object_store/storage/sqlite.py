@@ -118,10 +118,10 @@ class ListingFile:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:  # else the database has rolled back, or it is committed
+                    db.execute("ROLLBACK")
 
     def remove(self, is_over: Callable[[sqlite3.Connection], bool]) -> bool:
         """Remove the file and its folder if `is_over`, asked while nobody writes; whether it is
