@@ -455,3 +455,43 @@ def test_keys_of_customers_are_not_in_urls(s3: S3, bucket: str) -> None:
     name = "x-amz-server-side-encryption-customer"
     answer = put_by_url(s3, f"{bucket}/k", f"{name}-algorithm=AES256&{name}-key={'A' * 43}%3D")
     assert (answer.status_code, fields_of(answer)["Code"]) == (400, "InvalidRequest")
+
+
+def test_a_request_is_signed_once(s3: S3, client: Any, bucket: str) -> None:
+    """Else what its URL says would hold, or not, by a header that anybody may add."""
+    client.put_object(Bucket=bucket, Key="source", Body=b"source")
+    request = AWSRequest(
+        "PUT", f"{s3.cloud.url}/s3/{bucket}/k?x-amz-copy-source=/{bucket}/source&x-amz-meta-a=1"
+    )
+    own = Credentials(s3.key["aws_access_key_id"], s3.key["aws_secret_access_key"])
+    S3SigV4QueryAuth(own, "s3", "us-east-1", expires=60).add_auth(request)
+    for value in ("Bearer x", "AWS a:b", "AWS4-HMAC-SHA256 x"):
+        answer = httpx.put(str(request.url), content=b"other", headers={"Authorization": value})
+        assert (answer.status_code, fields_of(answer)["Code"]) == (400, "InvalidArgument")
+    assert httpx.put(str(request.url)).status_code == 200
+    assert client.get_object(Bucket=bucket, Key="k")["Body"].read() == b"source"
+
+
+@pytest.mark.parametrize("query", ["x-amz-meta-a=1%0D%0AX: 2", "x-amz-meta-a=%01", "x-amz-a b=1"])
+def test_urls_say_what_headers_can(s3: S3, bucket: str, query: str) -> None:
+    answer = put_by_url(s3, f"{bucket}/k", query)
+    assert (answer.status_code, fields_of(answer)["Code"]) == (400, "InvalidArgument")
+
+
+def test_urls_may_have_any_letters(s3: S3, client: Any, bucket: str) -> None:
+    assert put_by_url(s3, f"{bucket}/k", "x-amz-meta-a=%E2%82%AC%C3%A9").status_code == 200
+    assert (
+        client.head_object(Bucket=bucket, Key="k")["ResponseMetadata"]["HTTPHeaders"][
+            "x-amz-meta-a"
+        ]
+        .encode("latin-1")
+        .decode()
+        == "\u20ac\u00e9"
+    )
+
+
+def test_times_that_no_clock_reaches(s3: S3, bucket: str) -> None:
+    for ends in ("0" * 15 + "9" * 5000, "9" * 300):
+        query = f"AWSAccessKeyId=a&Signature=b&Expires={ends}"
+        answer = httpx.get(f"{s3.cloud.url}/s3/{bucket}/k?{query}")
+        assert (answer.status_code, fields_of(answer)["Code"]) == (403, "AccessDenied")

@@ -11,10 +11,11 @@ import pytest
 
 from nubelet.kernel.errors import ApiError
 from nubelet.object_store.features.version_names import DELETE_MARKER
-from nubelet.object_store.s3 import garbage, multipart, objects, parts, removing, versions
+from nubelet.object_store.s3 import buckets, garbage, multipart, objects, parts, removing, versions
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.storage import Listing, ObjectPath, timestamps
 from nubelet.object_store.storage import objects as storage_objects
+from tests.operations import test_s3_crash
 from tests.operations.test_object_store_crash import Api
 from tests.operations.test_s3_crash import BUCKET, _small_parts, ask, begin, body, complete, kept
 
@@ -228,6 +229,35 @@ def test_parts_go_when_what_was_moved_is_deleted(api: Api, style: str) -> None:
     sweep_archived(api)
     assert kept(api) == []
     assert body(api) == b"new"
+
+
+def test_a_bucket_stays_as_long_as_what_was_moved_is_made_of_its_parts(api: Api) -> None:
+    api("PUT", "/archive")
+    api("PUT", f"/{BUCKET}", x_history_location="archive")
+    complete(api, begin(api))
+    objects.delete(ask(api, "DELETE", "k"))
+    [moved] = archived(api)
+    with pytest.raises(S3Error) as caught:
+        buckets.delete(ask(api, "DELETE", ""))
+    assert (caught.value.s3_code, "archive" in caught.value.message) == ("BucketNotEmpty", True)
+    assert api.body(f"/archive/{moved}") == b"aaaaaaabbbbb"
+    api("DELETE", f"/archive/{moved}")
+    buckets.delete(ask(api, "DELETE", ""))
+    assert kept(api) == []
+
+
+@pytest.mark.parametrize("style", ["x_versions_location", "x_history_location"])
+def test_what_was_made_of_an_empty_part_is_moved(
+    api: Api, style: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api("PUT", "/archive")
+    api("PUT", f"/{BUCKET}", **{style: "archive"})
+    monkeypatch.setattr(test_s3_crash, "PARTS", {1: b""})
+    complete(api, begin(api))
+    objects.put(ask(api, "PUT", "k", b"new"))
+    assert body(api) == b"new"
+    [moved] = archived(api)
+    assert api.body(f"/archive/{moved}") == b""
 
 
 def test_parts_of_what_is_moved_just_now_stay(api: Api) -> None:

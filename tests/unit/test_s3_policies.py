@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -233,10 +234,41 @@ def test_variables_in_conditions() -> None:
     ):
         condition = {operator: {"s3:prefix": wanted}}
         policy_conditions.check(condition, has_variables=True)
-        assert policy_conditions.hold(condition, found.get, has_variables=True) is holds
-    condition = {"StringNotLike": {"s3:prefix": "${aws:userid}"}}
-    with pytest.raises(policy_conditions.UnresolvedError):
-        policy_conditions.hold(condition, found.get, has_variables=True)
+        resolved = policy_conditions.all_resolved(condition, found.get, None)
+        assert policy_conditions.hold(resolved, found.get) is holds
+
+
+@pytest.mark.parametrize(
+    ("element", "wanted"),
+    [
+        (
+            {
+                "Resource": "arn:aws:s3:::b/*",
+                "Condition": {"StringNotEquals": {"s3:prefix": "${aws:userid}"}},
+            },
+            {"Allow": "", "Deny": "Deny"},
+        ),
+        (
+            {
+                "Resource": "arn:aws:s3:::b/*",
+                "Condition": {"StringEquals": {"s3:prefix": "${aws:userid}"}},
+            },
+            {"Allow": "", "Deny": ""},
+        ),
+        ({"NotResource": "arn:aws:s3:::b/${aws:userid}/*"}, {"Allow": "", "Deny": "Deny"}),
+        ({"Resource": "arn:aws:s3:::b/${aws:userid}/*"}, {"Allow": "", "Deny": ""}),
+    ],
+)
+def test_a_variable_without_a_value_lets_nobody_in(
+    element: dict[str, Any], wanted: dict[str, str]
+) -> None:
+    for effect, verdict in wanted.items():
+        statement = {"Effect": effect, "Principal": "*", "Action": "s3:GetObject", **element}
+        found = {"Version": "2012-10-17", "Statement": statement}
+        text = policies.check(json.dumps(found).encode(), "b")
+        values = {"s3:prefix": "x"}
+        facts = policies.Facts("", "", "s3:GetObject", "b/home/x", values.get)
+        assert policies.judge(text, facts) == verdict
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,11 @@ class Note(NamedTuple):
     at: ObjectPath
     names: list[str]
 
+    @property
+    def upload_id(self) -> str:
+        """Which upload made it."""
+        return self.own.object.split("/")[-2]
+
 
 def note(store: Storage, path: ObjectPath, upload_id: str, manifest: bytes, to: ObjectPath) -> None:
     """An object that an upload made is about to be moved."""
@@ -72,6 +77,11 @@ def noted(store: Storage, before: float) -> Iterator[tuple[str, list[Note]]]:
         upload_id = start.rpartition("/")[2]
         if all(timestamps.seconds(entry.timestamp) < before for entry in entries):
             yield upload_id, list(_notes(store, f"{start}/"))
+
+
+def of_bucket(store: Storage, account: str, bucket: str) -> Iterator[Note]:
+    """What was moved of a bucket; perhaps it is not there any more."""
+    return _notes(store, f"{account}/{bucket}/")
 
 
 def forget(store: Storage, note: Note) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote, unquote
 from nubelet.kernel.errors import ApiError, BadRequest, PreconditionFailed
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects
-from nubelet.object_store.call import Call, Proceed, header, pieces
+from nubelet.object_store.call import Call, Proceed, header, is_true, pieces
 from nubelet.object_store.features import archived_parts
 from nubelet.object_store.features.version_names import DELETE_MARKER, ENABLED, shown_etags
 from nubelet.object_store.storage import (
@@ -129,7 +129,8 @@ def _move(call: Call, proceed: Proceed, container: str) -> None:
             return
         raise
     to = ObjectPath(call.account, container, _name(call, _stamp(found)))
-    if upload_id := header(found, archived_parts.MADE_BY):
+    upload_id = header(found, archived_parts.MADE_BY)
+    if upload_id and is_true(header(found, "X-Static-Large-Object")):  # else it has no parts
         manifest = b"".join(pieces(found))
         archived_parts.note(call.store, call.path, upload_id, manifest, to)
         found.body = manifest

@@ -14,6 +14,7 @@ from nubelet.object_store.call import pieces
 from nubelet.object_store.s3 import (
     access,
     digits,
+    garbage,
     listings,
     locks,
     names,
@@ -121,6 +122,10 @@ def show(asked: Asked) -> Response:
 def delete(asked: Asked) -> Response:
     """DELETE /bucket; uploads under way are given up with it."""
     call = asked.call("DELETE", object="")
+    if archive := garbage.archive_of(asked.store, asked.account, asked.bucket):
+        rules.require(asked, "DeleteBucket")
+        message = f"What was moved to {archive} is made of parts that go with the bucket."
+        raise S3Error("BucketNotEmpty", message, BucketName=asked.bucket)
     try:
         asked.ask(call)
     except ApiError as error:

@@ -141,6 +141,14 @@ def _lose_archived(store: Storage, upload_id: str, notes: Sequence[archived_part
         archived_parts.forget(store, note)
 
 
+def archive_of(store: Storage, account: str, bucket: str) -> str:
+    """A container where something is that is made of parts of a bucket; empty: there is none."""
+    for note in archived_parts.of_bucket(store, account, bucket):
+        if not _still(store, note.at, "", {note.upload_id}).isdisjoint(note.names):
+            return note.at.container
+    return ""
+
+
 def _finish(store: Storage, intended: dict[str, Any]) -> None:
     path, version = ObjectPath(*intended["path"]), intended["version"]
     container = names.parts_of(path.container)

@@ -202,14 +202,21 @@ def _is_about(each: Mapping[str, Any], facts: Facts, has_variables: bool) -> boo
     ):
         return False
 
+    # With a variable that has no value nothing is allowed. What is denied to all but those whom the
+    # value fits is denied: no text has it.
+    unknown = policy_conditions.NO_TEXT if each["Effect"] == DENY else None
+
     def is_resource(text: str) -> bool:
-        pattern = policy_conditions.resolved(text, facts.values) if has_variables else text
-        return fits(pattern, _ARN + facts.resource)
+        if has_variables:
+            text = policy_conditions.resolved(text, facts.values, unknown)
+        return fits(text, _ARN + facts.resource)
 
     if not _one_of(each, "Resource", lambda value: any(map(is_resource, texts(value)))):
         return False
     conditions = each.get("Condition", {})
-    return policy_conditions.hold(conditions, facts.values, has_variables=has_variables)
+    if has_variables:
+        conditions = policy_conditions.all_resolved(conditions, facts.values, unknown)
+    return policy_conditions.hold(conditions, facts.values)
 
 
 def _one_of(each: Mapping[str, Any], name: str, fits: Callable[[Any], bool]) -> bool:

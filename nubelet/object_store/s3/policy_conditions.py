@@ -16,6 +16,7 @@ import base64
 import binascii
 import ipaddress
 import re
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -138,16 +139,13 @@ def texts(value: Any, *, loose: bool = False) -> list[str]:
     return found
 
 
-def hold(conditions: Mapping[str, Any], values: Values, *, has_variables: bool = False) -> bool:
-    """Do they all hold? Raises UnresolvedError."""
-    for operator, keys in conditions.items():
-        for key, wanted in keys.items():
-            found = texts(wanted, loose=True)
-            if has_variables:
-                found = [resolved(each, values) for each in found]
-            if not _holds(operator, found, values(key.lower())):
-                return False
-    return True
+def hold(conditions: Mapping[str, Any], values: Values) -> bool:
+    """Do they all hold?"""
+    return all(
+        _holds(operator, texts(wanted, loose=True), values(key.lower()))
+        for operator, keys in conditions.items()
+        for key, wanted in keys.items()
+    )
 
 
 def is_few(conditions: Mapping[str, Any]) -> bool:
@@ -179,6 +177,8 @@ _VARIABLE = re.compile(r"\$\{([^{},']*)(?:, '([^']*)')?\}")
 # In patterns, in place of `*` and `?` of values: code points that no text has.
 _SIGNS = {"*": "\ufdd0", "?": "\ufdd1"}
 _BACK = {"\ufdd0": "*", "\ufdd1": "?"}
+# Of what is compared, nothing is this.
+NO_TEXT = f"\ufdd2{secrets.token_hex(16)}"
 _TO_SIGNS, _FROM_SIGNS = str.maketrans(_SIGNS), str.maketrans(_BACK)
 
 
@@ -194,8 +194,22 @@ def check_variables(text: str) -> None:
         raise S3Error("MalformedPolicy", f"{text!r} has a variable that cannot be read.")
 
 
-def resolved(text: str, values: Values) -> str:
-    """A pattern with the values of its variables; raises UnresolvedError."""
+def all_resolved(
+    conditions: Mapping[str, Any], values: Values, unknown: str | None
+) -> Mapping[str, Any]:
+    """Conditions with the values of their variables; see `resolved`."""
+    return {
+        operator: {
+            key: [resolved(each, values, unknown) for each in texts(wanted, loose=True)]
+            for key, wanted in keys.items()
+        }
+        for operator, keys in conditions.items()
+    }
+
+
+def resolved(text: str, values: Values, unknown: str | None = None) -> str:
+    """A pattern with the values of its variables, and `unknown` for those that have none; without
+    that raises UnresolvedError."""
 
     def value(match: re.Match[str]) -> str:
         if match[1] in ("*", "?", "$"):
@@ -203,7 +217,9 @@ def resolved(text: str, values: Values) -> str:
         found = values(match[1].lower())
         found = match[2] if found is None else found
         if not isinstance(found, str):
-            raise UnresolvedError
+            if unknown is None:
+                raise UnresolvedError
+            return unknown
         return found.translate(_TO_SIGNS)
 
     return _VARIABLE.sub(value, text) if "${" in text else text

@@ -22,6 +22,7 @@ from nubelet.object_store.features.public_access import blocked
 from nubelet.object_store.features.version_names import shown, visible
 from nubelet.object_store.s3 import grants, names, policies, tags, versions, xml
 from nubelet.object_store.s3.errors import S3Error
+from nubelet.object_store.s3.signing import UNSIGNED
 from nubelet.object_store.storage import ObjectPath
 
 if TYPE_CHECKING:
@@ -272,6 +273,8 @@ def _of_s3(asked: Asked, call: Call, name: str) -> str | tuple[str, ...] | None:
         return _of_signature(asked, name) if call.ctx.credentials.user_id else None
     if name.startswith("object-lock-"):
         return _of_lock(asked, name)
+    if name == "x-amz-content-sha256" and "X-Amz-Algorithm" in asked.query:
+        return headers.get(name, UNSIGNED)
     return headers.get(name)
 
 
@@ -281,7 +284,7 @@ def _project_of(call: Call) -> str:
 
 def _of_signature(asked: Asked, name: str) -> str | None:
     headers, query = asked.request.headers, asked.query
-    if "authorization" in headers:
+    if headers.get("authorization", "").startswith(("AWS4-HMAC-", "AWS ")):
         kind, given = "REST-HEADER", headers["authorization"]
     elif "X-Amz-Algorithm" in query or "Signature" in query:
         kind, given = "REST-QUERY-STRING", query.get("X-Amz-Algorithm", "")
