@@ -231,6 +231,24 @@ def test_parts_go_when_what_was_moved_is_deleted(api: Api, style: str) -> None:
     assert body(api) == b"new"
 
 
+@pytest.mark.parametrize("style", ["x_versions_location", "x_history_location"])
+@pytest.mark.parametrize("after", ["", "elsewhere"])
+def test_parts_of_what_was_moved_stay_wherever_it_would_be_moved_now(
+    api: Api, style: str, after: str
+) -> None:
+    for name in ("archive", "elsewhere"):
+        api("PUT", f"/{name}")
+    api("PUT", f"/{BUCKET}", **{style: "archive"})
+    complete(api, begin(api))
+    path = ObjectPath("AUTH_p", BUCKET, "k")
+    garbage.intend(api.store, path, "", [each for each in kept(api) if each.startswith("parts/")])
+    api("PUT", f"/{BUCKET}/k", b"new")
+    assert api("POST", f"/{BUCKET}", **{style: after}).status == 204
+    sweep(api)  # what was killed before the location was changed
+    [moved] = archived(api)
+    assert api.body(f"/archive/{moved}") == b"aaaaaaabbbbb"
+
+
 def test_a_bucket_stays_as_long_as_what_was_moved_is_made_of_its_parts(api: Api) -> None:
     api("PUT", "/archive")
     api("PUT", f"/{BUCKET}", x_history_location="archive")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nubelet.object_store.s3 import aging, lifecycles, objects
-from nubelet.object_store.storage import Listing, Missing
+from nubelet.object_store.storage import Listing, Missing, timestamps
 from tests.operations import test_object_store_crash, test_s3_crash
 from tests.operations.test_object_store_crash import Api, crash_everywhere
 from tests.operations.test_s3_crash import BUCKET, PARTS, ask, begin, complete, kept, swept
@@ -125,3 +125,21 @@ def test_setting_rules(tmp_path: Path) -> None:
         assert left == [lifecycles.token_of(info)]
 
     crash_everywhere(tmp_path, setup, lambda api: configure(api, EXPIRE), check)
+
+
+def test_rules_that_are_used_are_not_forgotten_as_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bucket that is not found for a moment keeps them."""
+    api = Api(tmp_path)
+    api("PUT", f"/{BUCKET}")
+    configure(api, EXPIRE)
+    now = time.time()
+    with monkeypatch.context() as patch:
+        later = timestamps.normal(now + 7.5 * 86_400)
+        patch.setattr(timestamps, "now", lambda: later)
+        apply(api, 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(aging, "_is_of", lambda *_found: False)
+        apply(api, 9)
+    assert len(api.store.list_objects(lifecycles.ACCOUNT, lifecycles.CONTAINER, Listing())) == 1

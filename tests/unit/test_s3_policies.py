@@ -278,3 +278,11 @@ def test_variables_that_there_are_not(variable: str) -> None:
     with pytest.raises(S3Error) as caught:
         judged(f"arn:aws:s3:::b/{variable}/*", "b/x")
     assert caught.value.s3_code == "MalformedPolicy"
+
+
+def test_a_policy_is_text() -> None:
+    statement = {"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject"}
+    found = {"Statement": {**statement, "Resource": "arn:aws:s3:::b/*", "Sid": "\ud800"}}
+    with pytest.raises(S3Error) as caught:
+        policies.check(json.dumps(found).encode(), "b")
+    assert caught.value.s3_code == "MalformedPolicy"

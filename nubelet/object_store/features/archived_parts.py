@@ -10,7 +10,7 @@ Notes are objects of a hidden account, `<account>/<bucket>/<upload>/<time>`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from itertools import groupby
 from typing import NamedTuple
@@ -82,6 +82,14 @@ def noted(store: Storage, before: float) -> Iterator[tuple[str, list[Note]]]:
 def of_bucket(store: Storage, account: str, bucket: str) -> Iterator[Note]:
     """What was moved of a bucket; perhaps it is not there any more."""
     return _notes(store, f"{account}/{bucket}/")
+
+
+def of_uploads(store: Storage, path: ObjectPath, upload_ids: Collection[str]) -> Iterator[Note]:
+    """The same of what some uploads made (none given: any) under a key."""
+    start = f"{path.account}/{path.container}/"
+    for each in sorted(upload_ids) if upload_ids else [""]:
+        found = _notes(store, f"{start}{each}/" if each else start)
+        yield from (note for note in found if note.key == path)
 
 
 def forget(store: Storage, note: Note) -> None:

@@ -94,7 +94,7 @@ def apply(cloud: Cloud, now: float) -> None:
     after everything else was done."""
     store = cloud.get(Storage)  # type: ignore[type-abstract]
     failures = _Failures()
-    for entry in _pages(store, lifecycles.ACCOUNT, lifecycles.CONTAINER, ""):
+    for entry in _pages(store, lifecycles.ACCOUNT, lifecycles.CONTAINER, "", written=False):
         account, bucket, token = entry.name.split("/", 2)
         try:
             if _is_of(store, account, bucket, token):
@@ -150,12 +150,14 @@ def _apply(
         store.post_object(path, policy, timestamps.now(), {"content-type": kind, _DONE: today})
 
 
-def _pages(store: Storage, account: str, container: str, prefix: str) -> Iterator[ObjectEntry]:
-    """What a container holds, page by page; nothing where it is not there."""
+def _pages(
+    store: Storage, account: str, container: str, prefix: str, *, written: bool = True
+) -> Iterator[ObjectEntry]:
+    """What a container holds, page by page; nothing where it is not there. Days go on whatever was
+    POSTed since: entries tell when their data was `written`."""
     marker = ""
     while True:
-        # Days go on whatever was POSTed since.
-        listing = Listing(limit=_PAGE, prefix=prefix, marker=marker, reserved=True, written=True)
+        listing = Listing(limit=_PAGE, prefix=prefix, marker=marker, reserved=True, written=written)
         try:
             found = store.list_objects(account, container, listing)
         except Missing:

@@ -183,7 +183,10 @@ def _still(store: Storage, path: ObjectPath, version: str, ids: Collection[str])
 
 def named_by_archived(store: Storage, path: ObjectPath, ids: Collection[str]) -> Iterator[str]:
     """The segments that old objects of a key name, where those are moved to a container of the
-    user's own (features/history.py); all that were sent for these uploads (none given: for any)."""
+    user's own (features/history.py) or were before another one was chosen; all that were sent for
+    these uploads (none given: for any)."""
+    for note in archived_parts.of_uploads(store, path, ids):
+        yield from _named(store, note.at, "")
     try:
         info = store.container(path.account, path.container, totals=False)
     except Missing:

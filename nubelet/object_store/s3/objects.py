@@ -37,6 +37,7 @@ from nubelet.object_store.s3.asked import SUMMED, Asked, copy_headers, source_of
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.etags import etag_of
 from nubelet.object_store.s3.rules import TAGS
+from nubelet.object_store.s3.signing import CONTROL
 from nubelet.object_store.storage import ObjectPath
 
 _TRANSIENT = "x-object-transient-sysmeta-s3-"
@@ -196,6 +197,9 @@ def stored_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _text(sent: str) -> str:
+    """A value as it is kept. Answers say it in a header again, whichever way it came."""
+    if CONTROL.search(sent):
+        raise S3Error("InvalidArgument", "Metadata must not have control characters.")
     return sent if sent.isascii() else sent.encode("latin-1").decode("utf-8", "surrogateescape")
 
 

@@ -34,7 +34,7 @@ from nubelet.kernel.errors import ApiError
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.api import objects as swift_objects
 from nubelet.object_store.call import Call, header, is_true, pieces
-from nubelet.object_store.features import history, symlinks
+from nubelet.object_store.features import archived_parts, history, symlinks
 from nubelet.object_store.features.archived_parts import MADE_BY
 from nubelet.object_store.features.version_names import hidden
 from nubelet.object_store.s3 import digits, etags, garbage, names, rules, versions
@@ -399,6 +399,8 @@ class Shares:
         if counted is None:
             counted = self._of_key[asked.key] = _uploads_of(asked)
         if counted[""] or any(counted[each] != 1 for each in ids):
+            return False
+        if any(archived_parts.of_uploads(asked.store, asked.path, ids)):
             return False
         # While an upload is not forgotten, it can be completed once more.
         return all(_head(asked, marker(asked.key, each)) is None for each in ids)

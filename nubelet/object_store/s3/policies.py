@@ -67,7 +67,12 @@ def check(text: bytes, bucket: str) -> str:
         raise S3Error("MalformedPolicy", "Two statements have the same Sid.")
     for each in statements:
         _check_statement(each, bucket, has_variables)
-    return json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    kept = json.dumps(found, separators=(",", ":"), ensure_ascii=False)
+    try:
+        kept.encode()
+    except UnicodeEncodeError:
+        raise S3Error("MalformedPolicy", "The policy has half of a character.") from None
+    return kept
 
 
 def _check_statement(each: Any, bucket: str, has_variables: bool) -> None:

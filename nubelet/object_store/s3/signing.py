@@ -123,7 +123,7 @@ _NO_HEADERS = (
 )
 # Of what is in a URL and a header could say as well.
 _NAME = re.compile(r"[a-z0-9-]+")
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +183,7 @@ def _headers_of_query(request: Request) -> dict[str, str]:
         is_plain = is_v2 and lowered in ("content-type", "content-md5")
         if not is_plain and not lowered.startswith("x-amz-"):
             continue
-        if not _NAME.fullmatch(lowered) or _CONTROL.search(values[0]):
+        if not _NAME.fullmatch(lowered) or CONTROL.search(values[0]):
             raise S3Error("InvalidArgument", f"{name!r} cannot be a header.")
         found[lowered] = values[0].encode().decode("latin-1").strip(" ")
     return found

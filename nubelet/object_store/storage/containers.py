@@ -244,11 +244,11 @@ CREATE TABLE IF NOT EXISTS incoming_sync (remote_id TEXT PRIMARY KEY, sync_point
                 together.append(self._waiting.popleft())
             try:
                 self._merge(row for each in together for row in each.rows)
-            except Exception:
+            except BaseException as error:
                 others = [each for each in together if each is not own]
-                if not others:
-                    raise
                 self._waiting.extend(others)
+                if not others or not isinstance(error, Exception):
+                    raise
                 self._merge(own.rows)
             else:
                 for each in together:
