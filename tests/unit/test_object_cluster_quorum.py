@@ -17,7 +17,7 @@ from nubelet.object_store.cluster.messages import (
     Peer,
     Written,
 )
-from nubelet.object_store.cluster.quorum import Outcome, settle, with_brought
+from nubelet.object_store.cluster.quorum import Outcome, Replicas, settle, with_brought
 from nubelet.object_store.cluster.wire import NodeFailed
 from nubelet.object_store.storage import (
     AccountInfo,
@@ -45,6 +45,35 @@ def test_a_write_that_a_replicator_brought_is_there() -> None:
     with pytest.raises(Outdated):
         settle(outcomes, 2)
     assert len(settle(with_brought(outcomes, NOW, Written(timestamp=NOW)), 2)) == 3
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        (("NEW", "OLD", "NOW"), "NEW"),
+        (("", "OLD", None), "OLD"),  # a node of an earlier release does not say it
+        ((Missing("c", "c", NOW), "NEW", "OLD"), "NEW"),
+        ((Missing("c", "c", NEW), "NOW", "OLD"), Missing),
+        ((Missing("c", "c", NEW), "", ""), ""),
+        ((Missing("c", "c"), Missing("c", "c"), NodeFailed("away")), None),
+    ],
+)
+def test_the_newest_of_listings(
+    monkeypatch: pytest.MonkeyPatch, said: tuple[Any, ...], found: str | type[Missing] | None
+) -> None:
+    moments = {"OLD": OLD, "NOW": NOW, "NEW": NEW, "": ""}
+    outcomes = [
+        Outcome(peer, None, each) if isinstance(each, Exception) else Outcome(peer, each, None)
+        for peer, each in zip(PEERS, said, strict=True)
+    ]
+    replicas = Replicas(None, None)  # type: ignore[arg-type]
+    monkeypatch.setattr(replicas, "write", lambda *_asked, **_how: outcomes)
+    ask: Any = None
+    if found is Missing:
+        with pytest.raises(Missing):
+            replicas.newest(ask, 0, ask, moments.__getitem__)
+    else:
+        assert replicas.newest(ask, 0, ask, moments.__getitem__) == found
 
 
 @pytest.mark.parametrize(

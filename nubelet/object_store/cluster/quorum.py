@@ -160,7 +160,8 @@ class Replicas:
         best = max(found, key=as_of, default=None)
         gone = [each.error for each in outcomes if isinstance(each.error, Missing)]
         last = max(gone, key=lambda error: error.timestamp, default=None)
-        if best is not None and last is not None and last.timestamp > as_of(best):
+        # Nodes of an earlier release do not say when they learned something last.
+        if best is not None and last is not None and "" < as_of(best) < last.timestamp:
             raise last
         return best
 
