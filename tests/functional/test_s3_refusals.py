@@ -8,7 +8,7 @@ import hmac
 import json
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
 from typing import Any
@@ -148,13 +148,19 @@ def test_lists_of_keys_to_delete(s3: S3, client: Any, bucket: str) -> None:
 
 
 def signed_post(s3: S3, path: str, body: bytes, *, is_summed: bool) -> httpx.Response:
-    request = AWSRequest("POST", s3.cloud.url + path, data=body)
-    if is_summed:
-        digest = hashlib.md5(body, usedforsecurity=False).digest()
-        request.headers["Content-MD5"] = base64.b64encode(digest).decode()
+    digest = base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+    return signed(s3, "POST", path, body, {"Content-MD5": digest} if is_summed else {})
+
+
+def signed(
+    s3: S3, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] = {}
+) -> httpx.Response:
+    """A request with these headers and no others than the signature needs."""
+    request = AWSRequest(method, s3.cloud.url + path, data=body, headers=dict(headers))
     credentials = Credentials(s3.key["aws_access_key_id"], s3.key["aws_secret_access_key"])
     S3SigV4Auth(credentials, "s3", "us-east-1").add_auth(request)
-    return httpx.post(request.url, content=body, headers=dict(request.headers), timeout=60)
+    sent = dict(request.headers)
+    return httpx.request(method, str(request.url), content=body, headers=sent, timeout=60)
 
 
 def test_a_range_of_the_source_is_for_copies_of_parts(client: Any, bucket: str) -> None:
@@ -495,3 +501,49 @@ def test_times_that_no_clock_reaches(s3: S3, bucket: str) -> None:
         query = f"AWSAccessKeyId=a&Signature=b&Expires={ends}"
         answer = httpx.get(f"{s3.cloud.url}/s3/{bucket}/k?{query}")
         assert (answer.status_code, fields_of(answer)["Code"]) == (403, "AccessDenied")
+
+
+@pytest.mark.parametrize("more", ["", "&key-marker=k"])
+def test_markers_of_versions_name_one(s3: S3, bucket: str, more: str) -> None:
+    answer = signed(s3, "GET", f"/s3/{bucket}?versions=&version-id-marker={more}")
+    assert answer.status_code == 400
+    told = fields_of(answer)
+    assert (told["Code"], told["ArgumentName"]) == ("InvalidArgument", "version-id-marker")
+    assert signed(s3, "GET", f"/s3/{bucket}?versions={more}").status_code == 200
+
+
+def test_attributes_of_a_delete_marker(client: Any, bucket: str) -> None:
+    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    client.put_object(Bucket=bucket, Key="k", Body=b"x")
+    marker = client.delete_object(Bucket=bucket, Key="k")["VersionId"]
+    for version, status in (({}, 404), ({"VersionId": marker}, 405)):
+        with pytest.raises(ClientError) as caught:
+            client.get_object_attributes(
+                Bucket=bucket, Key="k", ObjectAttributes=["ETag"], **version
+            )
+        told = caught.value.response["ResponseMetadata"]
+        assert told["HTTPStatusCode"] == status
+        assert told["HTTPHeaders"]["x-amz-delete-marker"] == "true"
+        assert told["HTTPHeaders"]["x-amz-version-id"] == marker
+
+
+def test_retentions_need_a_digest(s3: S3, client: Any) -> None:
+    bucket = s3.bucket(client, ObjectLockEnabledForBucket=True)
+    path = f"/s3/{bucket}/k"
+    until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
+    lock = {"x-amz-object-lock-mode": "GOVERNANCE", "x-amz-object-lock-retain-until-date": until}
+    answer = signed(s3, "PUT", path, b"x", lock)
+    assert (answer.status_code, fields_of(answer)["Code"]) == (400, "InvalidRequest")
+    assert "Versions" not in client.list_object_versions(Bucket=bucket)
+    digest = base64.b64encode(hashlib.md5(b"x", usedforsecurity=False).digest()).decode()
+    checksum = base64.b64encode(hashlib.sha256(b"x").digest()).decode()
+    for summed in ({"Content-MD5": digest}, {"x-amz-checksum-sha256": checksum}):
+        assert signed(s3, "PUT", path, b"x", lock | summed).status_code == 200
+    assert signed(s3, "PUT", path, b"x").status_code == 200
+    copied = signed(s3, "PUT", f"{path}2", b"", {"x-amz-copy-source": f"/{bucket}/k", **lock})
+    assert copied.status_code == 200  # has no body
+    conditions = [{name: value} for name, value in lock.items()]
+    form = client.generate_presigned_post(bucket, "form", Fields=lock, Conditions=conditions)
+    assert httpx.post(form["url"], data=form["fields"], files={"file": b"x"}).status_code == 204
+    head = client.head_object(Bucket=bucket, Key="form")  # browsers make no digests
+    assert head["ObjectLockMode"] == "GOVERNANCE"

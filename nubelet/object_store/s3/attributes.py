@@ -8,7 +8,7 @@ from typing import Any
 
 from nubelet.kernel.http.messages import Response
 from nubelet.object_store.call import header, is_true, pieces
-from nubelet.object_store.s3 import checksums, customer_keys, objects, parts, pins, xml
+from nubelet.object_store.s3 import checksums, customer_keys, objects, parts, pins, removing, xml
 from nubelet.object_store.s3.asked import Asked
 from nubelet.object_store.s3.errors import S3Error
 from nubelet.object_store.s3.etags import etag_of
@@ -61,7 +61,8 @@ def _parts(asked: Asked, found: Response) -> list[tuple[int, int, str]]:
 
 def show(asked: Asked) -> Response:
     """GET ?attributes: those that x-amz-object-attributes names."""
-    return pins.of_one_write(lambda: _show(asked))
+    with removing.telling_of_marker(asked):
+        return pins.of_one_write(lambda: _show(asked))
 
 
 def _show(asked: Asked) -> Response:

@@ -60,6 +60,11 @@ def asked_of(headers: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
+def has_digest(headers: Mapping[str, str]) -> bool:
+    """Whether a body comes with Content-MD5 or a checksum; raises S3Error."""
+    return "content-md5" in headers or bool(asked_of(headers))
+
+
 def trailer_of(headers: Mapping[str, str]) -> str:
     """The header of a checksum that comes behind the body, or an empty text; raises S3Error."""
     sent = headers.get("x-amz-trailer", "").lower().rstrip(", \t")

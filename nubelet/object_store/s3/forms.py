@@ -236,7 +236,8 @@ def _store(asked: Asked, form: _Form, least: int, most: int) -> Response:
         upload=Upload(headers, body, None, b""),
         action="PutObject",
     )
-    stored = objects.put(put)
+    objects.refuse_unknown(put)
+    stored = objects.write(put)
     return _answer(asked, fields, stored)
 
 

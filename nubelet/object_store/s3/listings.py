@@ -76,7 +76,10 @@ def list_versions(asked: Asked) -> Response:
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     further = {"versions": ""}
     marker = query.get("key-marker", "")
-    if version := query.get("version-id-marker"):
+    version = query.get("version-id-marker")
+    if version is not None:
+        if not version:
+            raise _wrong("version-id-marker", version, "A version-id marker is not empty.")
         if not marker:
             raise S3Error("InvalidArgument", "A version-id marker needs a key marker.")
         path = ObjectPath(asked.account, asked.bucket, marker)

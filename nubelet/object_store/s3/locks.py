@@ -9,6 +9,7 @@ Reference: Amazon S3 User Guide, "Locking objects with Object Lock".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -115,6 +116,11 @@ def given(asked: Asked) -> Lock | None:
         rules.require(asked, "PutObjectLegalHold")
         lock.is_held = _is_on(headers[_HOLD], "InvalidArgument")
     return lock
+
+
+def is_retention(headers: Mapping[str, str]) -> bool:
+    """Whether a request retains what it writes."""
+    return _MODE in headers or _UNTIL in headers
 
 
 def _mode(text: str, code: str) -> str:

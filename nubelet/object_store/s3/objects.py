@@ -75,6 +75,12 @@ def put(asked: Asked) -> Response:
         raise S3Error("InvalidArgument", "A key is written without a version id.")
     if "x-amz-copy-source" in asked.headers:
         return _copy(asked)
+    _require_digest(asked)
+    return write(asked)
+
+
+def write(asked: Asked) -> Response:
+    """The request's body becomes the key."""
     headers = stored_headers(asked.headers) | access.of_key(asked)
     headers |= customer_keys.of_written(asked.headers)
     if name := checksums.algorithm_of(asked.headers)[0]:
@@ -86,6 +92,13 @@ def put(asked: Asked) -> Response:
     for name, value in asked.upload.checksums.items():
         answer |= checksums.headers_of(checksums.kept(name, value))
     return Response(200, b"", answer)
+
+
+def _require_digest(asked: Asked) -> None:
+    """What is retained cannot be mended, so its sender says what it is (PutObject, Content-MD5)."""
+    if locks.is_retention(asked.headers) and not checksums.has_digest(asked.headers):
+        message = "A retention needs Content-MD5 or a checksum of the body."
+        raise S3Error("InvalidRequest", message)
 
 
 def conditional(asked: Asked, call: Call) -> Call:
@@ -333,14 +346,8 @@ def iso(http_date: str | None) -> str:
 
 def show(asked: Asked) -> Response:
     """GET and HEAD of a key, or of a version of it."""
-    try:
+    with removing.telling_of_marker(asked):
         return pins.of_one_write(lambda: _show(asked))
-    except S3Error as error:
-        if error.s3_code == "NoSuchKey" and "versionId" not in asked.query:
-            newest = next(versions.of_key(asked.store, asked.path, 1), None)
-            if newest is not None and newest.is_marker:
-                error.headers |= removing.headers_of(newest)
-        raise
 
 
 def _show(asked: Asked) -> Response:
@@ -464,7 +471,7 @@ def delete(asked: Asked) -> Response:
 
 def delete_many(asked: Asked) -> Response:
     """POST /bucket?delete: up to a thousand keys at once."""
-    if "content-md5" not in asked.headers and not checksums.asked_of(asked.headers):
+    if not checksums.has_digest(asked.headers):
         message = "Deleting many keys needs Content-MD5 or a checksum of the list."
         raise S3Error("InvalidRequest", message)
     document = xml.read(asked.document(), "Delete")

@@ -97,6 +97,19 @@ def headers_of(marker: Version) -> dict[str, str]:
     }
 
 
+@contextmanager
+def telling_of_marker(asked: Asked) -> Iterator[None]:
+    """The refusal to show a key whose current version is a delete marker tells of the marker."""
+    try:
+        yield
+    except S3Error as error:
+        if error.s3_code == "NoSuchKey" and "versionId" not in asked.query:
+            newest = next(versions.of_key(asked.store, asked.path, 1), None)
+            if newest is not None and newest.is_marker:
+                error.headers |= headers_of(newest)
+        raise
+
+
 def remove_nulls(asked: Asked, since: Timestamp) -> None:
     """The null version that was written then has taken the place of those that are hidden."""
     for each in versions.of_key(asked.store, asked.path):
